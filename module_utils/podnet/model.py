@@ -1,0 +1,300 @@
+"""The words of podnet as small immutable types, and the document that carries a plan to hosts.
+
+The controller makes one document for the whole network (`Plan.to_document`); every host gets the
+same one and finds itself in it by name. Strings in it are canonical and were validated; a host
+validates them again (`Plan.from_document`), because they end up in batch files.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from .errors import PodnetError
+
+#: The mark on our routes: an unassigned number of /etc/iproute2/rt_protos ("p" in ASCII).
+ROUTE_PROTOCOL = 112
+
+#: What an unchanged user gets. The single source: `podnet_plan` and the docs follow it.
+DEFAULT_NAME = "podnet"
+
+VERSION = 1
+
+# IFNAMSIZ is 16 with the final NUL (linux/if.h); dev_valid_name() forbids "/", ":" and spaces.
+# We allow less, so that a name is safe in a batch file, a path and an nft script alike.
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+_DIR = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+
+
+def is_interface_name(text: object) -> bool:
+    """Whether `text` can name a network interface: 1 to 15 safe bytes."""
+    return isinstance(text, str) and _INTERFACE.match(text) is not None
+
+
+def is_network_name(text: object) -> bool:
+    """Whether `text` can be a podnet_name: lower case, digits and "-", 15 bytes at most."""
+    return isinstance(text, str) and _NAME.match(text) is not None
+
+
+def is_file_name(text: object) -> bool:
+    """Whether `text` is a plain file name without a directory."""
+    return isinstance(text, str) and _FILE.match(text) is not None
+
+
+def is_directory(text: object) -> bool:
+    """Whether `text` is an absolute path of plain names, without "." or ".." among them."""
+    return (
+        isinstance(text, str)
+        and _DIR.match(text) is not None
+        and not {".", ".."} & set(text.split("/"))
+    )
+
+
+def is_mac(text: object) -> bool:
+    """Whether `text` is a unicast MAC address in the kernel's spelling (lower case, colons)."""
+    return isinstance(text, str) and _MAC.match(text) is not None and not int(text[1], 16) & 1
+
+
+def pack(address: str) -> bytes:
+    """Return the 4 or 16 bytes of a canonical IP address; raise ValueError for anything else."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        raw = socket.inet_pton(family, address)
+    except OSError as error:
+        raise ValueError(f"not an IP address: {address!r}") from error
+    if socket.inet_ntop(family, raw) != address:
+        raise ValueError(f"not in its canonical spelling: {address!r}")
+    return raw
+
+
+def unpack(raw: bytes) -> str:
+    """Return the text of 4 or 16 address bytes."""
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def offset(address: str, number: int) -> str:
+    """Return the address `number` places after `address`, in the same family."""
+    raw = pack(address)
+    return unpack((int.from_bytes(raw, "big") + number).to_bytes(len(raw), "big"))
+
+
+def split_cidr(cidr: str) -> tuple[str, int]:
+    """Return (network address, prefix length) of a canonical CIDR without host bits."""
+    address, slash, length = cidr.partition("/")
+    raw = pack(address)
+    bits = len(raw) * 8
+    if not slash or not length.isdigit() or str(int(length)) != length or int(length) > bits:
+        raise ValueError(f"not a CIDR: {cidr!r}")
+    if int.from_bytes(raw, "big") & ((1 << (bits - int(length))) - 1):
+        raise ValueError(f"host bits are set: {cidr!r}")
+    return address, int(length)
+
+
+def is_inside(inner: str, outer: str) -> bool:
+    """Whether the CIDR `inner` lies in the CIDR `outer`; false across families."""
+    inner_address, inner_length = split_cidr(inner)
+    outer_address, outer_length = split_cidr(outer)
+    inner_raw, outer_raw = pack(inner_address), pack(outer_address)
+    if len(inner_raw) != len(outer_raw) or inner_length < outer_length:
+        return False
+    shift = len(inner_raw) * 8 - outer_length
+    return int.from_bytes(inner_raw, "big") >> shift == int.from_bytes(outer_raw, "big") >> shift
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether two CIDRs share an address."""
+    return is_inside(one, other) or is_inside(other, one)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A static network namespace of a node; `address` may be empty (the node then picks one)."""
+
+    name: str
+    address: str = ""
+    address6: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A member of the network, as every other member sees it.
+
+    `ip`/`ip6` are its addresses on the underlay, with the prefix length where the inventory gave
+    one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
+    family). `mac` is the VTEP's MAC: derived by the plan, or declared for a node that another tool
+    still runs. `interface` is "" unless the inventory names one.
+    """
+
+    name: str
+    ip: str = ""
+    ip_prefix: int | None = None
+    ip6: str = ""
+    ip6_prefix: int | None = None
+    subnet: str = ""
+    subnet6: str = ""
+    mac: str = ""
+    interface: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cni:
+    """Where and how the CNI configuration is written."""
+
+    conf_dir: str = "/etc/cni/net.d"
+    conf_name: str = "10-podnet.conflist"
+    bin_dir: str = "/opt/cni/bin"
+    extra_plugins: tuple[Any, ...] = ("portmap",)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the whole network must look like; a pure function of inventory and allocations.
+
+    `mtu` is "auto", "portable" or a number as text. `underlay` is the family (4 or 6) that VXLAN
+    packets travel over.
+    """
+
+    name: str
+    cluster_cidr: str
+    cluster_cidr6: str
+    backend: str
+    vni: int
+    port: int
+    device: str
+    direct_routing: bool
+    bridge: str
+    mtu: str
+    masquerade: bool
+    underlay: int
+    cni: Cni
+    nodes: Mapping[str, Node]
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the plan as JSON types; empty fields of nodes are left out to keep it small."""
+        nodes: list[dict[str, Any]] = []
+        for node in self.nodes.values():
+            entry: dict[str, Any] = {
+                key: value
+                for key, value in vars(node).items()
+                if value not in ("", None, ()) and key != "endpoints"
+            }
+            if node.endpoints:
+                entry["endpoints"] = [
+                    {key: value for key, value in vars(one).items() if value}
+                    for one in node.endpoints
+                ]
+            nodes.append(entry)
+        document = {key: value for key, value in vars(self).items() if key not in ("cni", "nodes")}
+        cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
+        return dict(document, version=VERSION, cni=cni, nodes=nodes)
+
+    @classmethod
+    def from_document(cls, document: Any) -> Plan:
+        """Read a document back, trusting none of it.
+
+        Raises PodnetError naming the field when anything in it is not what a plan holds: these
+        strings go into batch files that root runs.
+        """
+        if not isinstance(document, dict) or document.get("version") != VERSION:
+            raise PodnetError(
+                "plan: not a podnet plan of version %d; make it with podnet_plan" % VERSION
+            )
+        fields = dict(document)
+        fields.pop("version")
+        try:
+            described = fields.pop("cni")
+            cni = Cni(**dict(described, extra_plugins=tuple(described["extra_plugins"])))
+            nodes: dict[str, Node] = {}
+            for entry in fields.pop("nodes"):
+                endpoints = tuple(Endpoint(**one) for one in entry.get("endpoints", ()))
+                node = Node(**dict(entry, endpoints=endpoints))
+                nodes[node.name] = node
+            plan = cls(cni=cni, nodes=nodes, **fields)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise PodnetError(f"plan: damaged ({error}); make it with podnet_plan") from error
+        plan._validate()
+        return plan
+
+    def _validate(self) -> None:
+        _demand(is_network_name(self.name), "name", self.name)
+        _demand(is_interface_name(self.bridge), "bridge", self.bridge)
+        _demand(is_interface_name(self.device), "device", self.device)
+        _demand(self.backend in ("vxlan", "host-gw"), "backend", self.backend)
+        _demand(_is_int(self.vni, 1, 2**24 - 1), "vni", self.vni)
+        _demand(_is_int(self.port, 1, 65535), "port", self.port)
+        _demand(self.underlay in (4, 6), "underlay", self.underlay)
+        _demand(isinstance(self.direct_routing, bool), "direct_routing", self.direct_routing)
+        _demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
+        _demand(
+            self.mtu in ("auto", "portable")
+            or (isinstance(self.mtu, str) and self.mtu.isdigit() and 576 <= int(self.mtu) <= 65535),
+            "mtu",
+            self.mtu,
+        )
+        _demand(is_directory(self.cni.conf_dir), "cni.conf_dir", self.cni.conf_dir)
+        _demand(is_directory(self.cni.bin_dir), "cni.bin_dir", self.cni.bin_dir)
+        _demand(is_file_name(self.cni.conf_name), "cni.conf_name", self.cni.conf_name)
+        for label, cidr, family in (
+            ("cluster_cidr", self.cluster_cidr, 4),
+            ("cluster_cidr6", self.cluster_cidr6, 6),
+        ):
+            _demand(cidr == "" or _is_cidr(cidr, family), label, cidr)
+        _demand(bool(self.cluster_cidr or self.cluster_cidr6), "cluster_cidr", "")
+        for node in self.nodes.values():
+            node_validate(node)
+
+
+def node_validate(node: Node) -> None:
+    """Raise PodnetError when a field of `node` is not what the type says."""
+    label = f"nodes.{node.name}"
+    _demand(isinstance(node.name, str) and node.name != "", label, node.name)
+    for field, address, family in (("ip", node.ip, 4), ("ip6", node.ip6, 6)):
+        _demand(address == "" or _is_address(address, family), label + "." + field, address)
+    for field, cidr, family in (("subnet", node.subnet, 4), ("subnet6", node.subnet6, 6)):
+        _demand(cidr == "" or _is_cidr(cidr, family), label + "." + field, cidr)
+    for field, length, most in (
+        ("ip_prefix", node.ip_prefix, 32),
+        ("ip6_prefix", node.ip6_prefix, 128),
+    ):
+        _demand(length is None or _is_int(length, 0, most), label + "." + field, length)
+    _demand(node.mac == "" or is_mac(node.mac), label + ".mac", node.mac)
+    _demand(
+        node.interface == "" or is_interface_name(node.interface),
+        label + ".interface",
+        node.interface,
+    )
+    for endpoint in node.endpoints:
+        _demand(is_interface_name(endpoint.name), label + ".endpoints", endpoint.name)
+        for address, family in ((endpoint.address, 4), (endpoint.address6, 6)):
+            _demand(address == "" or _is_address(address, family), label + ".endpoints", address)
+
+
+def _is_int(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_address(text: object, family: int) -> bool:
+    try:
+        return isinstance(text, str) and len(pack(text)) == (4 if family == 4 else 16)
+    except ValueError:
+        return False
+
+
+def _is_cidr(text: object, family: int) -> bool:
+    try:
+        return isinstance(text, str) and len(pack(split_cidr(text)[0])) == (
+            4 if family == 4 else 16
+        )
+    except ValueError:
+        return False
+
+
+def _demand(holds: bool, field: str, value: object) -> None:
+    if not holds:
+        raise PodnetError(f"plan: {field}: {value!r} is not valid; make the plan with podnet_plan")
