@@ -203,7 +203,7 @@ class Plan:
         """
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise PodnetError(
-                "plan: not a podnet plan of version %d; make it with podnet_plan" % VERSION
+                f"plan: not a podnet plan of version {VERSION}; make it with podnet_plan"
             )
         fields = dict(document)
         fields.pop("version")
