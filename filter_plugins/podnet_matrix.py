@@ -1,0 +1,42 @@
+# Copyright: podnet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters for the role podnet_verify: from all hosts' results to one string, once for all."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Ansible puts module_utils on modules' path, not on that of filters.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from podnet import matrix
+
+
+def probe_targets(hostvars: Mapping[str, Any], hosts: Sequence[str], made: str) -> str:
+    """Return the pods of `hosts` as one JSON string; `made` names the registered result."""
+    return json.dumps(matrix.pods(_results(hostvars, hosts, made)))
+
+
+def probe_report(
+    hostvars: Mapping[str, Any], hosts: Sequence[str], document: Any, made: str, probed: str
+) -> dict[str, list[str]]:
+    """Return ``{lines, failures}`` on `hosts`; `made` and `probed` name registered results."""
+    plan = json.loads(document) if isinstance(document, str) else document
+    found = matrix.report(plan, _results(hostvars, hosts, made), _results(hostvars, hosts, probed))
+    return {"lines": found.lines, "failures": found.failures}
+
+
+def _results(hostvars: Mapping[str, Any], hosts: Sequence[str], name: str) -> dict[str, Any]:
+    return {str(host): hostvars[host].get(name) for host in hosts}
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {"podnet_probe_targets": probe_targets, "podnet_probe_report": probe_report}

@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright: podnet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ansible module: prove that pods of this host reach the others."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: podnet_probe
+short_description: Reachability of pods on other hosts, at small and at full size
+description:
+  - Makes a temporary pod through the CNI configuration of this host, by running its plugins, and
+    asks from this pod and from the host whether other hosts' pods answer.
+  - All targets are asked at once, by ICMP and ICMPv6 echo at 84 bytes and at the pods' MTU, with
+    the don't-fragment bit set.
+  - The role podnet_verify uses the three states one after the other on all hosts.
+options:
+  state:
+    description:
+      - V(present) makes the pod, in place of one that an earlier run left.
+      - V(probed) asks the targets. Targets that do not answer are results, not an error.
+      - V(absent) takes the pod away, and whatever a killed run left. It never fails because of
+        what it finds.
+    type: str
+    choices: [present, probed, absent]
+    default: present
+  plan:
+    description: The plan document as M(podnet_plan) returns it. Required unless O(state=absent).
+    type: json
+  node:
+    description: This host's name in the plan. Required unless O(state=absent).
+    type: str
+  name:
+    description: Name of the network, for O(state=absent) without a plan.
+    type: str
+  targets:
+    description:
+      - With O(state=probed), the pods to ask, as one JSON object of node names, each with
+        C(address), C(address6) and C(mtu). The host's own entry is skipped.
+    type: json
+    default: '{}'
+  outside:
+    description:
+      - Addresses outside the pod network that a pod must reach with the host's address.
+      - Without any, the default gateways of the host's routes, unless the host itself gets no
+        answer from them.
+    type: list
+    elements: str
+    default: []
+  archive_dir:
+    description: Where the role podnet_cni unpacked an archive of plugins, if it did.
+    type: str
+    default: ''
+attributes:
+  check_mode:
+    description: Makes and removes nothing and asks nobody; O(state=present) and O(state=absent)
+      say whether they would change anything.
+    support: partial
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+author: podnet contributors
+"""
+
+EXAMPLES = r"""
+- name: Make a pod
+  podnet_probe:
+    plan: "{{ _podnet_plan.document }}"
+    node: "{{ inventory_hostname }}"
+  register: made
+
+- name: Ask the pod of another host
+  podnet_probe:
+    state: probed
+    plan: "{{ _podnet_plan.document }}"
+    node: "{{ inventory_hostname }}"
+    targets: '{"n2": {"address": "10.244.1.5", "address6": "", "mtu": 1450}}'
+
+- name: Take the pod away
+  podnet_probe:
+    state: absent
+    name: podnet
+"""
+
+RETURN = r"""
+pod:
+  description: The pod's addresses, its gateways and its MTU in bytes.
+  returned: when O(state=present), except in check mode
+  type: dict
+  sample: {address: 10.244.0.5, address6: '', gateway: 10.244.0.1, gateway6: '', mtu: 1450}
+asked:
+  description: How many probes were judged.
+  returned: when O(state=probed), except in check mode
+  type: int
+failures:
+  description:
+    - The probes that did not succeed. RV(failures[].kind) is C(pod) (from this host's pod to
+      that of C(node)), C(host) (from the host to that pod), C(gateway) (from the pod to its own
+      gateway) or C(outside). C(size) is that of the whole packet in bytes, C(full) says whether it
+      is the pods' MTU, and C(router) who gave the reason, if anybody did.
+  returned: when O(state=probed), except in check mode
+  type: list
+  elements: dict
+outside:
+  description: The addresses outside the network that were asked.
+  returned: when O(state=probed), except in check mode
+  type: list
+  elements: str
+notes:
+  description: What was not probed, and why.
+  returned: when O(state=probed), except in check mode
+  type: list
+  elements: str
+"""
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.podnet import probe, probe_pod
+from ansible.module_utils.podnet.document import plan_from_text
+from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.model import Plan
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's options."""
+    return {
+        "state": {"type": "str", "choices": ["present", "probed", "absent"], "default": "present"},
+        "plan": {"type": "json"},
+        "node": {"type": "str"},
+        "name": {"type": "str"},
+        "targets": {"type": "json", "default": "{}"},
+        "outside": {"type": "list", "elements": "str", "default": []},
+        "archive_dir": {"type": "str", "default": ""},
+    }
+
+
+def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> dict[str, Any]:
+    """Do what the options ask; return the result."""
+    options = module.params
+    if options["state"] == "absent" or plan is None:
+        name = plan.name if plan else options["name"]
+        changed = probe_pod.exists(name)
+        if not module.check_mode:
+            for warning in probe_pod.remove(name):
+                module.warn(warning)
+        return {"changed": changed}
+    if module.check_mode:
+        return {"changed": options["state"] == "present"}
+    if options["state"] == "present":
+        pod = vars(probe_pod.make(plan, options["node"], options["archive_dir"]))
+        return {"changed": True, "pod": pod}
+    pod = probe_pod.read(plan.name)
+    addresses, notes = probe.outside_addresses(plan, pod, options["outside"])
+    seen = probe.probe(options["node"], pod, targets, addresses, bool(options["outside"]))
+    seen["notes"] = notes + seen["notes"]
+    return dict(seen, changed=False)
+
+
+def main() -> None:
+    """Run the module."""
+    needed = ["plan", "node"]
+    module = AnsibleModule(
+        argument_spec(),
+        supports_check_mode=True,
+        required_if=[("state", "present", needed), ("state", "probed", needed)],
+        required_one_of=[("plan", "name")],
+    )
+    try:
+        plan = plan_from_text(module.params["plan"]) if module.params["plan"] else None
+        targets = json.loads(module.params["targets"])
+        # Results are kept by the controller for every host: these must not come back in each.
+        module.params.update(plan=None, targets=None)
+        result = run(module, plan, targets)
+    except PodnetError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""Files, links and directories on a host: what would change, and the change, safely.
+
+A change is computed first (`text_change`, `link_change`), shown (`diff`), and then applied, so
+check mode and a real run cannot differ. A text file is replaced by a rename and never rewritten
+in place: a reader (kubelet watches its directory) sees the old content or the new, and a crash
+leaves one of them. A symbolic link where a file of ours should be is refused: following it would
+write where the user did not name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Iterator
+
+from .errors import PodnetError
+
+#: What podnet knows about a host lies here; one directory in it for each network.
+STATE = "/etc/podnet"
+
+#: Names, one a line, the directories that were not there before podnet needed them. It is one
+#: list for all networks of a host: the last one to leave removes what the first one made.
+DIRECTORIES = STATE + "/directories"
+
+
+@dataclass(frozen=True)
+class TextChange:
+    """A text file that must be written (`after` is text) or removed (`after` is None).
+
+    `before` and `before_mode` are None when there is no file.
+    """
+
+    path: str
+    before: str | None
+    after: str | None
+    before_mode: int | None = None
+    mode: int = 0o644
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it."""
+        return {
+            "before_header": self.path + ("" if self.before is not None else " (absent)"),
+            "after_header": self.path + ("" if self.after is not None else " (absent)"),
+            "before": self._side(self.before, self.before_mode),
+            "after": self._side(self.after, self.mode),
+        }
+
+    def _side(self, text: str | None, mode: int | None) -> str:
+        if text is None:
+            return ""
+        # The mode is worth a line only when it is what changes.
+        if self.before_mode not in (None, self.mode) and self.after is not None:
+            return f"# mode {mode:04o}\n{text}"
+        return text
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the file."""
+        if self.after is None:
+            remove_file(self.path)
+        else:
+            write_text(self.path, self.after, self.mode)
+
+
+@dataclass(frozen=True)
+class LinkChange:
+    """A symbolic link that must point to `after`, or go (None)."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it."""
+        return {
+            "before_header": self.path + ("" if self.before is not None else " (absent)"),
+            "after_header": self.path + ("" if self.after is not None else " (absent)"),
+            "before": f"{self.path} -> {self.before}\n" if self.before is not None else "",
+            "after": f"{self.path} -> {self.after}\n" if self.after is not None else "",
+        }
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the link."""
+        if self.after is None:
+            remove_file(self.path)
+            return
+        make_directories(str(Path(self.path).parent))
+        with _explained("link", self.path):
+            # A rename over the old link leaves no moment without the plugin it leads to.
+            beside = Path(f"{self.path}.podnet-{os.getpid()}")
+            beside.symlink_to(self.after)
+            beside.rename(self.path)
+
+
+@dataclass(frozen=True)
+class TreeRemoval:
+    """A directory of podnet's that must go with all that is in it; `entries` names that."""
+
+    path: str
+    entries: tuple[str, ...]
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it: the names that go."""
+        return {
+            "before_header": self.path,
+            "after_header": self.path + " (absent)",
+            "before": "".join(f"{self.path}/{entry}\n" for entry in self.entries) or self.path,
+            "after": "",
+        }
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the directory."""
+        with _explained("remove", self.path), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.path)
+
+
+def tree_removal(path: str) -> TreeRemoval | None:
+    """Return what must happen so that the directory `path` is gone, None if it is."""
+    found = _lstat(path)
+    if found is None:
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        raise PodnetError(f"{path}: not a directory; podnet leaves it alone, move it away")
+    with _explained("read", path):
+        return TreeRemoval(path, tuple(sorted(entry.name for entry in Path(path).iterdir())))
+
+
+def read_text(path: str) -> str | None:
+    """Return the text of a regular file, or None when nothing is there.
+
+    Raises PodnetError for anything else at `path`: a directory, a link, a device, bytes that are
+    no UTF-8, or a file that cannot be read.
+    """
+    found = _lstat(path)
+    if found is None:
+        return None
+    _demand_regular(path, found)
+    with _explained("read", path):
+        try:
+            return Path(path).read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise PodnetError(
+                f"{path}: not a text file (byte {error.start} is no UTF-8); move it out of the way"
+            ) from error
+
+
+def text_change(path: str, after: str | None, mode: int = 0o644) -> TextChange | None:
+    """Return what must happen so that `path` holds `after` (None: is gone), None if nothing.
+
+    The file's own mode counts, too. Raises PodnetError when `path` is not a file one may replace.
+    A file that is no UTF-8 text is shown with the damage marked and is replaced like any other.
+    """
+    found = _lstat(path)
+    if found is None:
+        return None if after is None else TextChange(path, None, after, None, mode)
+    _demand_regular(path, found)
+    with _explained("read", path):
+        before = Path(path).read_bytes().decode("utf-8", "backslashreplace")
+    before_mode = stat.S_IMODE(found.st_mode)
+    if after is not None and before == after and before_mode == mode:
+        return None
+    return TextChange(path, before, after, before_mode, mode)
+
+
+def link_change(path: str, after: str | None) -> LinkChange | None:
+    """Return what must happen so that `path` is a link to `after` (None: is gone), or None.
+
+    Raises PodnetError when something that is no link is there.
+    """
+    found = _lstat(path)
+    if found is None:
+        return None if after is None else LinkChange(path, None, after)
+    if not stat.S_ISLNK(found.st_mode):
+        raise PodnetError(f"{path}: a file is where a link of podnet's belongs; move it away")
+    with _explained("read", path):
+        before = os.readlink(path)
+    return None if before == after else LinkChange(path, before, after)
+
+
+def write_text(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a whole text file so that it is there completely or not at all, even after a crash.
+
+    Missing directories are made and remembered (`make_directories`).
+    """
+    parent = str(Path(path).parent)
+    make_directories(parent)
+    with _explained("write", path):
+        handle, beside = tempfile.mkstemp(prefix=".podnet-", dir=parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text.encode("utf-8"))
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            Path(beside).rename(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(beside).unlink()
+            raise
+        _sync_directory(parent)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file or a link; what is not there is no error."""
+    with _explained("remove", path), contextlib.suppress(FileNotFoundError):
+        Path(path).unlink()
+
+
+def make_directories(path: str) -> None:
+    """Make `path` and what is missing above it (0755); remember what was made.
+
+    `prune_directories` takes away again what was remembered.
+    """
+    missing = _missing(path)
+    if not missing:
+        if not Path(path).is_dir():
+            raise PodnetError(f"{path}: not a directory; move it out of the way")
+        return
+    for one in missing:
+        with _explained("make", one), contextlib.suppress(FileExistsError):
+            Path(one).mkdir(0o755)
+    _remember(missing)
+
+
+def note_missing_directories(path: str) -> None:
+    """Remember `path` and what is missing above it, for a program that will make them later."""
+    missing = _missing(path)
+    if missing:
+        _remember(missing)
+
+
+def prune_directories(own: Iterable[str] = ()) -> list[str]:
+    """Remove the remembered directories that are empty now, deepest first; return their names.
+
+    `own` names further directories that are podnet's by their name. One that still holds
+    something stays, and stays remembered. At last the list itself goes, and with it `STATE`.
+    """
+    remembered = _remembered()
+    removed: list[str] = []
+    kept: list[str] = []
+    for one in sorted({*remembered, *own} - {STATE}, key=lambda path: (-path.count("/"), path)):
+        try:
+            Path(one).rmdir()
+            removed.append(one)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if one in remembered:
+                kept.append(one)
+    if sorted(kept) != sorted(remembered - {STATE}):
+        if kept:
+            write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(kept)))
+        else:
+            remove_file(DIRECTORIES)
+    with contextlib.suppress(OSError):
+        Path(STATE).rmdir()
+        removed.append(STATE)
+    return removed
+
+
+def diffs(changes: Iterable[Any]) -> list[dict[str, str]]:
+    """Return the diffs of `changes`, in their order."""
+    return [change.diff() for change in changes]
+
+
+def _remembered() -> set[str]:
+    return set((read_text(DIRECTORIES) or "").splitlines())
+
+
+def _remember(paths: list[str]) -> None:
+    # STATE and what lies in it are podnet's by their name: they need no entry.
+    wanted = {one for one in paths if one != STATE and not one.startswith(STATE + "/")}
+    known = _remembered()
+    if wanted - known:
+        write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(known | wanted)))
+
+
+def _missing(path: str) -> list[str]:
+    """Return the parts of the directory `path` that do not exist, top first."""
+    missing: list[str] = []
+    here = Path(path)
+    while _lstat(str(here)) is None and here != here.parent:
+        missing.insert(0, str(here))
+        here = here.parent
+    return missing
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    with _explained("read", path):
+        try:
+            return os.lstat(path)
+        except FileNotFoundError:
+            return None
+
+
+def _demand_regular(path: str, found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    kind = "something that is no file"
+    if stat.S_ISDIR(found.st_mode):
+        kind = "a directory"
+    elif stat.S_ISLNK(found.st_mode):
+        kind = "a symbolic link (podnet does not write through links)"
+    raise PodnetError(f"{path}: {kind} is where a file of podnet's belongs; move it out of the way")
+
+
+def _sync_directory(path: str) -> None:
+    # The rename itself is on disk only when the directory is (fsync(2)).
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _explained(verb: str, path: str) -> Iterator[None]:
+    """Turn an OSError into the one message that a user needs."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PodnetError(
+            f"{path}: cannot {verb} it ({reason}); podnet needs root rights and a file system it "
+            "may write to"
+        ) from error
