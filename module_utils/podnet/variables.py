@@ -1,0 +1,130 @@
+"""The one table of the `podnet_` variables that an inventory may set.
+
+Everything else follows it: the plan reads values and defaults here, an unknown `podnet_` name is
+refused with the closest known one, and tests hold the roles' defaults and docs/variables.md to
+it. A new variable is one line in `VARIABLES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import checks as c
+
+#: The file that keeps the allocations, beside the inventory unless the user names one.
+ALLOCATIONS_FILE = "podnet_allocations.yml"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable: its default (what role defaults show), its check, and where it may differ.
+
+    `per_host` ones may differ between hosts, all others must be equal on every host. `kind` is
+    the word for argument_specs: str, int, bool, list, raw.
+    """
+
+    name: str
+    default: Any
+    kind: str
+    check: c.Check
+    meaning: str
+    per_host: bool = False
+
+
+# fmt: off
+VARIABLES: tuple[Variable, ...] = (
+    # The network: equal on every host.
+    Variable("podnet_name", "podnet", "str",
+             c.network_name,
+             "names this network on its hosts; networks with other names, CIDRs, VNIs and bridges"
+             " live beside it"),
+    Variable("podnet_cluster_cidr", "10.244.0.0/16", "str", c.optional(c.cidr(4)),
+             "IPv4 range of all pods; empty for an IPv6-only pod network"),
+    Variable("podnet_cluster_cidr6", "", "str", c.optional(c.cidr(6)),
+             "IPv6 range of all pods; set it for dual stack"),
+    Variable("podnet_node_prefix", 24, "int", c.integer(1, 30),
+             "prefix length of a node's IPv4 subnet; changing it renumbers every node"),
+    Variable("podnet_node_prefix6", 64, "int", c.integer(1, 126),
+             "prefix length of a node's IPv6 subnet; changing it renumbers every node"),
+    Variable("podnet_allocations_file", "{{ inventory_dir }}/" + ALLOCATIONS_FILE, "str",
+             c.absolute_path,
+             "the lasting record of who has which subnet; commit it"),
+    Variable("podnet_backend", "vxlan", "str", c.word("vxlan", "host-gw"),
+             "how a packet gets to another node: vxlan or host-gw"),
+    Variable("podnet_vxlan_vni", 1, "int", c.integer(1, 2**24 - 1), "VXLAN network identifier"),
+    Variable("podnet_vxlan_port", 8472, "int", c.integer(1, 65535), "UDP port of VXLAN"),
+    Variable("podnet_vxlan_device", "flannel.{{ podnet_vxlan_vni }}", "str",
+             c.optional(c.interface),
+             "name of the VXLAN device; flannel's own by default"),
+    Variable("podnet_direct_routing", False, "bool", c.boolean,
+             "with vxlan: plain routes to peers that are on-link, VXLAN to the others"),
+    Variable("podnet_bridge", "cni0", "str", c.interface, "name of the pods' bridge"),
+    Variable("podnet_mtu", "auto", "str", c.mtu,
+             "auto, portable (always less the VXLAN overhead), or a number of bytes"),
+    Variable("podnet_masquerade", True, "bool", c.boolean,
+             "pods reach the outside with the node's address"),
+    Variable("podnet_cni_conf_dir", "/etc/cni/net.d", "str", c.directory,
+             "where the CNI configuration is written"),
+    Variable("podnet_cni_conf_name", "10-podnet.conflist", "str",
+             c.conflist_name,
+             "file name of the CNI configuration; the first in the directory wins"),
+    Variable("podnet_cni_bin_dir", "/opt/cni/bin", "str", c.directory,
+             "where the CNI plugins are"),
+    Variable("podnet_cni_extra_plugins", ["portmap"], "list", c.plugins,
+             "plugins chained after bridge + host-local: names, or objects with a type"),
+    Variable("podnet_rollback_timeout", 60, "int", c.integer(5, 3600),
+             "seconds until a change that nobody confirmed is undone"),
+    # One run: given with -e.
+    Variable("podnet_force_limited", False, "bool", c.boolean,
+             "allow a switch under --limit"),
+    Variable("podnet_node", "", "str", c.optional(c.line),
+             "the node that remove_node.yml takes out"),
+    Variable("podnet_release", [], "list", c.host_names,
+             "hosts that left the inventory and whose subnets may be given to others"),
+    # A host's own.
+    Variable("podnet_node_ip", "", "str", c.optional(c.address(4)),
+             "IPv4 address on the underlay, with or without a prefix length; by default"
+             " ansible_host where that is one", per_host=True),
+    Variable("podnet_node_ip6", "", "str", c.optional(c.address(6)),
+             "IPv6 address on the underlay, with or without a prefix length; by default"
+             " ansible_host where that is one", per_host=True),
+    Variable("podnet_interface", "", "str", c.optional(c.interface),
+             "interface of the underlay; by default the one that holds the node's address",
+             per_host=True),
+    Variable("podnet_subnet", "", "str", c.optional(c.cidr(4)), "pin the node's IPv4 subnet",
+             per_host=True),
+    Variable("podnet_subnet6", "", "str", c.optional(c.cidr(6)), "pin the node's IPv6 subnet",
+             per_host=True),
+    Variable("podnet_endpoints", [], "list", c.endpoints,
+             "static network namespaces to attach: name, optional address and address6",
+             per_host=True),
+    Variable("podnet_node_mac", "", "str",
+             c.mac,
+             "MAC of the VTEP, for a node that another tool still runs", per_host=True),
+    Variable("podnet_cni_install", "none", "str", c.word("none", "package", "archive"),
+             "how the CNI plugins get to the host", per_host=True),
+    Variable("podnet_cni_package", "", "str",
+             c.package,
+             "the distribution's package that holds the CNI plugins", per_host=True),
+    Variable("podnet_cni_url", "", "str",
+             c.url,
+             "archive of the CNI plugins", per_host=True),
+    Variable("podnet_cni_checksum", "", "str",
+             c.checksum,
+             "checksum of that archive", per_host=True),
+    Variable("podnet_repair_interval", "", "str",
+             c.interval,
+             "how often a timer on the host repairs drift; empty: never", per_host=True),
+    Variable("podnet_adopt", False, "bool", c.boolean,
+             "take over a host on which flannel ran or runs", per_host=True),
+    Variable("podnet_manage_networkd", True, "bool", c.boolean,
+             "write the drop-in that keeps systemd-networkd from removing routes", per_host=True),
+    Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
+             "IPv4 address outside that verify.yml reaches from a pod", per_host=True),
+    Variable("podnet_probe_outside6", "", "str", c.optional(c.address(6)),
+             "IPv6 address outside that verify.yml reaches from a pod", per_host=True),
+)
+# fmt: on
+
+BY_NAME: dict[str, Variable] = {variable.name: variable for variable in VARIABLES}
