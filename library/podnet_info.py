@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright: podnet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ansible module: what a host has of a network, and what a run would change."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: podnet_info
+short_description: Observed state of a podnet network on one host
+description:
+  - Reads what a network of podnet has on the host, as structured data.
+  - Given a plan, it also says what a run would change, and fails for everything on the host that
+    stands in the way of a run. The playbooks begin with this, so that nothing is changed on any
+    host before all of them were looked at.
+options:
+  plan:
+    description: The plan document as M(podnet_plan) returns it.
+    type: json
+  node:
+    description: This host's name in the plan. Required with O(plan).
+    type: str
+  name:
+    description: Name of the network, where no plan is given.
+    type: str
+    default: podnet
+  gather:
+    description:
+      - V(state) returns the observed objects, V(pending) what a run would change. The latter needs
+        O(plan).
+    type: list
+    elements: str
+    choices: [state, pending]
+    default: [state]
+  cni_install:
+    description: As O(podnet_cni#module:install); for V(pending).
+    type: str
+    choices: [none, package, archive]
+    default: none
+attributes:
+  check_mode:
+    description: Only reads, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Changes nothing, so it shows none.
+    support: none
+author: podnet contributors
+"""
+
+EXAMPLES = r"""
+- name: Read what the network has on this host
+  podnet_info:
+  register: observed
+
+- name: Ask what a run would change
+  podnet_info:
+    plan: "{{ _podnet_plan.document }}"
+    node: "{{ inventory_hostname }}"
+    gather: [pending]
+"""
+
+RETURN = r"""
+state:
+  description:
+    - The objects of the network that the host has now. Keys are links, addresses, neighbours, fdb,
+      routes, ports, sysctls, tables, boot and record.
+  returned: when O(gather) has V(state)
+  type: dict
+pending:
+  description:
+    - What a run would change. C(network) and C(cni) and C(endpoints) count changes, C(switching)
+      tells whether all hosts have to go through it in step.
+  returned: when O(gather) has V(pending)
+  type: dict
+  sample: {network: 0, cni: 0, endpoints: 0, switching: false}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.podnet import info
+from ansible.module_utils.podnet.document import plan_from_text
+from ansible.module_utils.podnet.errors import PodnetError
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's options."""
+    return {
+        "plan": {"type": "json"},
+        "node": {"type": "str"},
+        "name": {"type": "str", "default": "podnet"},
+        "gather": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["state", "pending"],
+            "default": ["state"],
+        },
+        "cni_install": {
+            "type": "str",
+            "choices": ["none", "package", "archive"],
+            "default": "none",
+        },
+    }
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the options ask; return the result."""
+    options = module.params
+    plan = plan_from_text(options["plan"]) if options["plan"] else None
+    options["plan"] = None
+    result: dict[str, Any] = {"changed": False}
+    if "pending" in options["gather"]:
+        if plan is None:
+            raise PodnetError("gather: pending needs the option plan")
+        result["pending"], warnings = info.pending(plan, options["node"], options["cni_install"])
+        for warning in warnings:
+            module.warn(warning)
+    if "state" in options["gather"]:
+        result["state"] = info.observed(plan.name if plan else options["name"])
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec(), supports_check_mode=True, required_by={"plan": ["node"]}
+    )
+    try:
+        result = run(module)
+    except PodnetError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

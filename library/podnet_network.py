@@ -1,0 +1,154 @@
+#!/usr/bin/python
+# Copyright: podnet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ansible module: bridge, backend, routes, masquerade and boot files of one host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: podnet_network
+short_description: Pod network of one host
+description:
+  - Reads the kernel, computes the ordered changes that lead to what the plan wants, and applies
+    them in a few batches. Bridge, VXLAN device, addresses, neighbours, FDB entries, routes,
+    masquerade, sysctls, and the files that rebuild all of it at boot.
+  - Only what carries podnet's mark is ever changed or removed. Routes have protocol 112, devices
+    the alias C(podnet:NAME), the nft table and the directory in C(/etc/podnet) the network's name.
+  - A batch that fails half-way is undone before the module fails.
+options:
+  plan:
+    description: The plan document as M(podnet_plan) returns it. Required with O(state=present).
+    type: json
+  node:
+    description: This host's name in the plan. Required with O(state=present).
+    type: str
+  name:
+    description: Name of the network to remove where there is no plan any more.
+    type: str
+  state:
+    description:
+      - V(present) brings the host to the end of O(phase).
+      - V(absent) removes what is the network's and puts back the sysctls that it changed.
+    type: str
+    choices: [present, absent]
+    default: present
+  phase:
+    description:
+      - A change that other hosts must follow goes through V(prepare), V(shift) and V(commit), each
+        on all hosts before the next. V(prepare) adds what cannot hurt, V(shift) moves the routes,
+        V(commit) removes what is no longer used.
+      - V(all) does everything at once, for a first run, a repair, or a peer that came or left.
+    type: str
+    choices: [prepare, shift, commit, all]
+    default: all
+attributes:
+  check_mode:
+    description: Predicts exactly what a run does.
+    support: full
+  diff_mode:
+    description: Shows each object that changes, in the words of ip, bridge and nft.
+    support: full
+author: podnet contributors
+"""
+
+EXAMPLES = r"""
+- name: Bring the host to what the plan wants
+  podnet_network:
+    plan: "{{ _podnet_plan.document }}"
+    node: "{{ inventory_hostname }}"
+
+- name: Add the new backend beside the old one
+  podnet_network:
+    plan: "{{ _podnet_plan.document }}"
+    node: "{{ inventory_hostname }}"
+    phase: prepare
+
+- name: Remove a network from a host
+  podnet_network:
+    name: podnet
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: The commands that were run or, in check mode, would be; the first 100 of them.
+  returned: always
+  type: list
+  elements: str
+  sample: ["ip route replace 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink proto 112"]
+count:
+  description: How many objects changed.
+  returned: always
+  type: int
+  sample: 12
+switching:
+  description: Whether the host is on the way from one backend or set of parameters to another.
+  returned: with O(state=present)
+  type: bool
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.podnet import network
+from ansible.module_utils.podnet.document import plan_from_text
+from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.model import is_network_name
+from ansible.module_utils.podnet.phases import ALL, PHASES
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's options."""
+    return {
+        "plan": {"type": "json"},
+        "node": {"type": "str"},
+        "name": {"type": "str"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "phase": {"type": "str", "choices": list(PHASES), "default": ALL},
+    }
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the options ask; return the result."""
+    options = module.params
+    plan = plan_from_text(options["plan"]) if options["plan"] else None
+    # Results are kept by the controller for every host: the plan must not come back in each.
+    options["plan"] = None
+    if options["state"] == "absent":
+        name = plan.name if plan else options["name"]
+        if not is_network_name(name):
+            raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
+        done = network.remove(name, module.check_mode)
+    else:
+        done = network.converge(plan, options["node"], options["phase"], module.check_mode)
+    for warning in done.warnings:
+        module.warn(warning)
+    result: dict[str, Any] = {
+        "changed": done.changed,
+        "count": len(done.changes),
+        "changes": network.commands(done.changes, 100),
+    }
+    if options["state"] == "present":
+        result["switching"] = done.switching
+    if module._diff:
+        result["diff"] = done.diff()
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec(),
+        supports_check_mode=True,
+        required_if=[("state", "present", ["plan", "node"])],
+        required_one_of=[("plan", "name")],
+    )
+    try:
+        result = run(module)
+    except PodnetError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""Backends: how a packet gets to another node. Each stands in one file and adds itself here."""
+
+from __future__ import annotations
+
+from .base import Backend
+from .host_gw import HostGateway
+from .vxlan import Vxlan
+
+BACKENDS: dict[str, Backend] = {"vxlan": Vxlan(), "host-gw": HostGateway()}

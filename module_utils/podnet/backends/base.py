@@ -1,0 +1,34 @@
+"""What every backend answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ..host import Host
+from ..model import Node, Plan
+from ..state import State
+
+
+class Backend(ABC):
+    """What a backend adds to a host: devices, one set of objects a peer, bytes on every packet."""
+
+    @abstractmethod
+    def overhead(self, plan: Plan) -> int:
+        """Return the bytes that the backend adds to a pod's IP packet."""
+
+    @abstractmethod
+    def devices(self, plan: Plan, node: Node, host: Host, mtu: int, state: State) -> None:
+        """Add the backend's own devices and their addresses to `state`; `mtu` is the pods'."""
+
+    @abstractmethod
+    def peer(self, plan: Plan, node: Node, host: Host, peer: Node, state: State) -> None:
+        """Add what reaches `peer` to `state`; what cannot be reached is told by `problems`."""
+
+    @abstractmethod
+    def problems(self, plan: Plan, node: Node, host: Host) -> list[str]:
+        """Return why this host cannot carry the backend, a sentence each."""
+
+
+def peers(plan: Plan, node: Node) -> list[Node]:
+    """Return all nodes of the plan but `node` itself."""
+    return [peer for peer in plan.nodes.values() if peer.name != node.name]

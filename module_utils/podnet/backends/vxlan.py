@@ -1,0 +1,65 @@
+"""VXLAN (RFC 7348): pods' packets travel in UDP between VTEPs.
+
+Per peer, as flannel does it: a permanent neighbour for the address that stands for the peer's
+VTEP (the first of its subnet), a permanent FDB entry that sends the VTEP's MAC to the peer's
+address, and a route via that neighbour. Nothing is learned and nothing is flooded.
+"""
+
+from __future__ import annotations
+
+from ..host import Host
+from ..model import Node, Plan, split_cidr
+from ..state import Link, State
+from .base import Backend
+from .host_gw import HostGateway
+
+#: Outer Ethernet 14 + IPv4 20 (IPv6 40) + UDP 8 + VXLAN 8 bytes (RFC 7348, section 5).
+OVERHEAD = {4: 50, 6: 70}
+
+
+class Vxlan(Backend):
+    """One device, and a neighbour, an FDB entry and a route a peer."""
+
+    def overhead(self, plan: Plan) -> int:
+        """50 bytes over IPv4, 70 over IPv6."""
+        return OVERHEAD[plan.underlay]
+
+    def devices(self, plan: Plan, node: Node, host: Host, mtu: int, state: State) -> None:
+        """Add the VTEP: its MAC is in the plan, so that peers know it without asking."""
+        state.links[plan.device] = Link(
+            kind="vxlan",
+            mtu=mtu,
+            mac=node.mac,
+            alias=f"podnet:{plan.name}",
+            vni=plan.vni,
+            port=plan.port,
+            local=host.underlay[plan.underlay].address,
+        )
+        if node.subnet:
+            state.addresses[plan.device, split_cidr(node.subnet)[0] + "/32"] = ""
+        if node.subnet6:
+            # No other node can hold it, and detection would leave it tentative for a second.
+            state.addresses[plan.device, split_cidr(node.subnet6)[0] + "/128"] = " nodad"
+
+    def peer(self, plan: Plan, node: Node, host: Host, peer: Node, state: State) -> None:
+        """Add the peer's entries; a direct peer gets plain routes instead."""
+        if plan.direct_routing and self.is_direct(plan, node, host, peer):
+            HostGateway().peer(plan, node, host, peer, state)
+            return
+        device = plan.device
+        state.fdb[device, peer.mac] = peer.ip if plan.underlay == 4 else peer.ip6
+        for subnet in (peer.subnet, peer.subnet6):
+            if subnet:
+                vtep = subnet.partition("/")[0]
+                state.neighbours[device, vtep] = peer.mac
+                state.routes[subnet] = f"via {vtep} dev {device} onlink"
+
+    def is_direct(self, plan: Plan, node: Node, host: Host, peer: Node) -> bool:
+        """Whether both ends send to each other without VXLAN: all families on-link."""
+        reached = State()
+        HostGateway().peer(plan, node, host, peer, reached)
+        return len(reached.routes) == bool(peer.subnet) + bool(peer.subnet6)
+
+    def problems(self, plan: Plan, node: Node, host: Host) -> list[str]:
+        """Nothing: VXLAN crosses routers."""
+        return []

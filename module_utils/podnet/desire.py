@@ -1,0 +1,113 @@
+"""What a host must have: a pure function of the plan and of the host's view of the underlay."""
+
+from __future__ import annotations
+
+import hashlib
+
+from .backends import BACKENDS
+from .backends.base import peers
+from .backends.vxlan import OVERHEAD
+from .errors import PodnetError
+from .host import Host
+from .model import Node, Plan, offset, split_cidr
+from .state import Chain, Link, Rule, State
+
+#: The least MTU of a link that carries IPv6 (RFC 8200, section 5); IPv4's is 68, but 576 is what
+#: every host must take (RFC 791).
+LEAST_MTU = {4: 576, 6: 1280}
+
+
+def own_node(plan: Plan, name: str) -> Node:
+    """Return the node of the plan that this host is."""
+    if name not in plan.nodes:
+        raise PodnetError(
+            f"{name}: not in the plan, which knows {', '.join(sorted(plan.nodes)[:10])}; "
+            "add the host to the group podnet_nodes"
+        )
+    return plan.nodes[name]
+
+
+def pod_mtu(plan: Plan, node: Node, host: Host) -> int:
+    """Return the MTU of bridge and pods in bytes; raise PodnetError where it cannot fit."""
+    overhead = BACKENDS[plan.backend].overhead(plan)
+    if plan.mtu == "portable":
+        overhead = max(overhead, OVERHEAD[plan.underlay])
+    underlay = host.underlay[plan.underlay]
+    room = underlay.mtu - overhead
+    mtu = room if plan.mtu in ("auto", "portable") else int(plan.mtu)
+    if mtu > room:
+        raise PodnetError(
+            f"{node.name}: podnet_mtu {mtu} does not fit: {underlay.device} has MTU "
+            f"{underlay.mtu}, of which {plan.backend} needs {overhead}. Set podnet_mtu to auto, "
+            f"or to {room} at most"
+        )
+    least = LEAST_MTU[6 if plan.cluster_cidr6 else 4]
+    if mtu < least:
+        raise PodnetError(
+            f"{node.name}: pods would have an MTU of {mtu} ({underlay.device} has "
+            f"{underlay.mtu}), and {least} is the least that works. Raise the MTU of "
+            f"{underlay.device}"
+        )
+    return mtu
+
+
+def bridge_mac(node: Node) -> str:
+    """Return the bridge's MAC: the VTEP's with another first byte.
+
+    A bridge without a MAC of its own takes the lowest of its ports, so pods' neighbour caches
+    would go stale whenever a pod comes or goes.
+    """
+    return "0a" + node.mac[2:]
+
+
+def desired(plan: Plan, node: Node, host: Host) -> State:
+    """Return the devices, addresses, peers' entries, tables and sysctls that `node` must have."""
+    backend = BACKENDS[plan.backend]
+    mtu = pod_mtu(plan, node, host)
+    state = State()
+    state.links[plan.bridge] = Link(
+        kind="bridge", mtu=mtu, mac=bridge_mac(node), alias=f"podnet:{plan.name}"
+    )
+    if node.subnet:
+        base, length = split_cidr(node.subnet)
+        gateway = offset(base, 1)
+        state.addresses[plan.bridge, f"{gateway}/{length}"] = ""
+        # The kernel adds this one with the address; it is here because it can be lost alone.
+        state.routes[node.subnet] = f"dev {plan.bridge} proto kernel scope link src {gateway}"
+        state.sysctls["net.ipv4.ip_forward"] = "1"
+    if node.subnet6:
+        base, length = split_cidr(node.subnet6)
+        state.addresses[plan.bridge, f"{offset(base, 1)}/{length}"] = " nodad"
+        state.sysctls["net.ipv6.conf.all.forwarding"] = "1"
+    backend.devices(plan, node, host, mtu, state)
+    for peer in peers(plan, node):
+        backend.peer(plan, node, host, peer, state)
+    chains = _chains(plan, node)
+    if chains:
+        state.tables[plan.name] = chains
+    return state
+
+
+def _chains(plan: Plan, node: Node) -> tuple[Chain, ...]:
+    if not plan.masquerade:
+        return ()
+    rules: list[Rule] = []
+    for family, subnet, cluster, multicast in (
+        ("ip", node.subnet, plan.cluster_cidr, "224.0.0.0/4"),
+        ("ip6", node.subnet6, plan.cluster_cidr6, "ff00::/8"),
+    ):
+        if subnet:
+            pods = f"{family} saddr {subnet} {family} daddr"
+            rules.append(_rule(f"{pods} {cluster} return", "pod to pod keeps its address"))
+            rules.append(_rule(f"{pods} != {multicast} masquerade fully-random", "pod to outside"))
+    hook = "type nat hook postrouting priority 100"
+    return (Chain("postrouting", hook, tuple(rules)),)
+
+
+def _rule(text: str, why: str) -> Rule:
+    """Return a rule whose comment says why it is there and identifies its text.
+
+    nft prints rules in other words than it was given, in each version others; the comment comes
+    back as it was.
+    """
+    return Rule(text, f"{why} [{hashlib.sha256(text.encode()).hexdigest()[:8]}]")

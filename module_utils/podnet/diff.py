@@ -1,0 +1,378 @@
+"""From one state to another: the ordered list of changes.
+
+`changes(before, after)` is the only place that decides what to do. A check prints its result, a
+run applies it, and a rollback is the same call with the arguments exchanged.
+
+The order keeps packets flowing: forwarding first, then devices, addresses, neighbours, FDB, and
+only then the routes that use them; what goes, goes after what replaced it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Iterable, NamedTuple
+
+from .model import ROUTE_PROTOCOL
+from .state import Chain, DeviceKey, Link, State, route_device
+
+
+class Change(NamedTuple):
+    """One change: `lines` for `tool`, and the object's text before and after ("" for none).
+
+    `tool` is "ip", "bridge", "nft" (lines are theirs, for a batch), "pod" (lines are [namespace
+    path, an ip batch line for inside it]), "sysctl" (key=value) or "file" (a path; its content
+    is in the state) or "boot" (a file name of the boot files).
+    """
+
+    tool: str
+    lines: tuple[str, ...]
+    before: str
+    after: str
+
+
+#: What cannot be changed on an existing VXLAN device (ip-link(8): only id and local may be given
+#: again), nor a device's kind.
+def is_same_device(one: Link, other: Link) -> bool:
+    """Whether `one` can be turned into `other` without deleting it."""
+    return one.kind == other.kind and (
+        one.kind != "vxlan"
+        or (
+            (one.vni, one.port, one.learning) == (other.vni, other.port, other.learning)
+            # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c).
+            and (":" in one.local) == (":" in other.local)
+        )
+    )
+
+
+def changes(before: State, after: State) -> list[Change]:
+    """Return the changes that lead from `before` to `after`, in the order to apply them."""
+    before, renames = _follow_renames(before, after)
+    doomed = {
+        name
+        for name, link in before.links.items()
+        if name in after.links and not is_same_device(link, after.links[name])
+    }
+    gone = doomed | (before.links.keys() - after.links.keys())
+    kept = _without_devices(before, doomed)
+    result: list[Change] = []
+    result += _sysctls(kept, after)
+    # A pod's end never exceeds what carries it: shrink from the pod outwards, grow towards it.
+    result += _ports(kept, after, shrink=True)
+    result += renames
+    result += [_remove_link(name, before.links[name]) for name in sorted(doomed)]
+    result += _links(kept, after)
+    result += _ports(kept, after, shrink=False)
+    result += _addresses(kept, after)
+    result += _neighbours(kept, after)
+    result += _fdb(kept, after)
+    result += _routes(kept, after)
+    result += _tables(kept, after)
+    result += _removals(_without_devices(kept, gone, routes=False), after)
+    result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
+    result += _files(kept, after)
+    return result
+
+
+def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
+    """Rewrite `before` as if its devices had the names that `after` gives to the same index."""
+    wanted = {link.ifindex: name for name, link in after.links.items() if link.ifindex}
+    moves = {
+        name: wanted[link.ifindex]
+        for name, link in before.links.items()
+        if wanted.get(link.ifindex, name) != name
+    }
+    if not moves:
+        return before, []
+    moved = before.copy()
+    moved.links = {moves.get(name, name): link for name, link in before.links.items()}
+    for table in ("addresses", "neighbours", "fdb"):
+        entries: dict[DeviceKey, str] = getattr(before, table)
+        setattr(
+            moved, table, {(moves.get(dev, dev), key): val for (dev, key), val in entries.items()}
+        )
+    moved.routes = {dst: rename_device(body, moves) for dst, body in before.routes.items()}
+    return moved, [
+        # Linux >= 6.2 renames a device that is up, with all that hangs on it.
+        Change("ip", (f"link set dev {old} name {new}",), f"link {old}", f"link {new}")
+        for old, new in sorted(moves.items())
+    ]
+
+
+def rename_device(body: str, moves: dict[str, str]) -> str:
+    """Return a route's text with its device renamed where `moves` says so."""
+    device = route_device(body)
+    return body.replace(f"dev {device}", f"dev {moves[device]}", 1) if device in moves else body
+
+
+def _without_devices(state: State, names: Iterable[str], routes: bool = True) -> State:
+    """Return `state` less devices and what the kernel drops with them.
+
+    With routes=False routes stay: those over a device that is about to go are removed first and
+    by name, so that no packet is sent into a dying device.
+    """
+    names = set(names)
+    if not names:
+        return state
+    rest = state.copy()
+    rest.links = {name: link for name, link in state.links.items() if name not in names}
+    for table in ("addresses", "neighbours", "fdb"):
+        entries: dict[DeviceKey, str] = getattr(state, table)
+        setattr(rest, table, {key: val for key, val in entries.items() if key[0] not in names})
+    if routes:
+        rest.routes = {
+            dst: body for dst, body in state.routes.items() if route_device(body) not in names
+        }
+    return rest
+
+
+def _sysctls(before: State, after: State) -> list[Change]:
+    return [
+        Change(
+            "sysctl",
+            (f"{key}={value}",),
+            f"sysctl {key} = {before.sysctls[key]}" if key in before.sysctls else "",
+            f"sysctl {key} = {value}",
+        )
+        for key, value in after.sysctls.items()
+        if before.sysctls.get(key) != value
+    ]
+
+
+def _ports(before: State, after: State, shrink: bool) -> list[Change]:
+    result = []
+    for name, port in after.ports.items():
+        old = before.ports.get(name, port)
+        ends: list[tuple[int, int, str, tuple[str, ...], str]] = []
+        if port.inner and old.inner_mtu != port.inner_mtu:
+            line = f"link set dev {port.inner} mtu {port.inner_mtu}"
+            text = f"link {port.inner} in the pod behind {name} mtu "
+            ends.append(
+                (old.inner_mtu, port.inner_mtu, "pod", (port.namespace, line), text),
+            )
+        if old.mtu != port.mtu:
+            line = f"link set dev {name} mtu {port.mtu}"
+            ends.append((old.mtu, port.mtu, "ip", (line,), f"link {name} mtu "))
+        # The pod's own end comes first going down and last going up.
+        for have, want, tool, lines, text in ends if shrink else ends[::-1]:
+            if (want < have) == shrink:
+                result.append(Change(tool, lines, f"{text}{have}", f"{text}{want}"))
+    return result
+
+
+def link_text(name: str, link: Link) -> str:
+    """Return a device on one line in the words of ip-link(8)."""
+    text = f"link {name} type {link.kind} mtu {link.mtu}"
+    if link.mac:
+        text += f" address {link.mac}"
+    if link.kind == "vxlan":
+        learning = "learning" if link.learning else "nolearning"
+        text += f" id {link.vni} dstport {link.port} local {link.local or 'none'} {learning}"
+    if link.alias:
+        text += f" alias {link.alias}"
+    return text + (" up" if link.up else " down")
+
+
+def add_link(name: str, link: Link) -> tuple[str, ...]:
+    """Return the batch lines that create a device complete and up."""
+    line = f"link add {name} mtu {link.mtu}"
+    if link.mac:
+        # Given at creation: udev's MACAddressPolicy leaves a MAC that was set alone.
+        line += f" address {link.mac}"
+    line += f" type {link.kind}"
+    if link.kind == "vxlan":
+        learning = "learning" if link.learning else "nolearning"
+        line += f" id {link.vni} dstport {link.port} local {link.local} {learning}"
+    # The kernel ignores an alias in `link add`.
+    return line, f"link set dev {name} alias {link.alias}", f"link set dev {name} up"
+
+
+def _links(before: State, after: State) -> list[Change]:
+    result = []
+    for name, want in after.links.items():
+        have = before.links.get(name)
+        if have is None:
+            result.append(Change("ip", add_link(name, want), "", link_text(name, want)))
+            continue
+        lines = []
+        if want.alias and have.alias != want.alias:
+            lines.append(f"link set dev {name} alias {want.alias}")
+        if want.mac and have.mac != want.mac:
+            lines.append(f"link set dev {name} address {want.mac}")
+        if have.mtu != want.mtu:
+            lines.append(f"link set dev {name} mtu {want.mtu}")
+        if want.kind == "vxlan" and have.local != want.local:
+            lines.append(f"link set dev {name} type vxlan id {want.vni} local {want.local}")
+        if have.up != want.up:
+            lines.append(f"link set dev {name} {'up' if want.up else 'down'}")
+        if lines:
+            shown = have if want.mac else have._replace(mac="")
+            result.append(Change("ip", tuple(lines), link_text(name, shown), link_text(name, want)))
+    return result
+
+
+def _remove_link(name: str, link: Link) -> Change:
+    return Change("ip", (f"link del dev {name}",), link_text(name, link), "")
+
+
+def _addresses(before: State, after: State) -> list[Change]:
+    result = []
+    for (device, cidr), flags in after.addresses.items():
+        if (device, cidr) not in before.addresses:
+            text = f"addr {cidr} dev {device}"
+            result.append(Change("ip", (f"addr replace {cidr} dev {device}{flags}",), "", text))
+    return result
+
+
+def _neighbours(before: State, after: State) -> list[Change]:
+    result = []
+    have = before.neighbours
+    for key, mac in after.neighbours.items():
+        old = have.get(key)
+        if old != mac:
+            device, address = key
+            text = f"neigh {address} dev {device} lladdr "
+            result.append(
+                Change(
+                    "ip",
+                    (f"neigh replace {address} lladdr {mac} dev {device} nud permanent",),
+                    text + old if old else "",
+                    text + mac,
+                )
+            )
+    return result
+
+
+def _fdb(before: State, after: State) -> list[Change]:
+    result = []
+    have = before.fdb
+    for key, remote in after.fdb.items():
+        old = have.get(key)
+        if old == remote:
+            continue
+        device, mac = key
+        # An entry with several remotes cannot be replaced in place (bridge(8)).
+        lines = tuple(
+            f"fdb del {mac} dev {device} dst {extra} self"
+            for extra in (old.split(",")[1:] if old else ())
+        )
+        line = f"fdb replace {mac} dev {device} dst {remote} self permanent"
+        text = f"fdb {mac} dev {device} dst "
+        result.append(Change("bridge", (*lines, line), text + old if old else "", text + remote))
+    return result
+
+
+def route_line(destination: str, body: str) -> str:
+    """Return the batch line that sets a route, ours unless its text names another protocol."""
+    protocol = "" if " proto " in f" {body} " else f" proto {ROUTE_PROTOCOL}"
+    kind, _, rest = body.partition(" ") if body.startswith("type ") else ("", "", body)
+    if kind:
+        kind, _, rest = rest.partition(" ")
+        kind += " "
+    return f"route replace {kind}{destination} {rest}{protocol}".rstrip()
+
+
+def _routes(before: State, after: State) -> list[Change]:
+    result = []
+    have = before.routes
+    for destination, body in after.routes.items():
+        old = have.get(destination)
+        if old != body:
+            result.append(
+                Change(
+                    "ip",
+                    (route_line(destination, body),),
+                    f"route {destination} {old}" if old is not None else "",
+                    f"route {destination} {body}",
+                )
+            )
+    return result
+
+
+def _removals(before: State, after: State) -> list[Change]:
+    """Return the removal of entries that `after` lacks, routes first."""
+    result = []
+    for destination, body in before.routes.items():
+        if destination not in after.routes:
+            device = route_device(body)
+            line = f"route del {destination}" + (f" dev {device}" if device else "")
+            result.append(Change("ip", (line,), f"route {destination} {body}", ""))
+    for (device, address), mac in before.neighbours.items():
+        if (device, address) not in after.neighbours:
+            line = f"neigh del {address} dev {device}"
+            text = f"neigh {address} dev {device} lladdr {mac}"
+            result.append(Change("ip", (line,), text, ""))
+    for (device, cidr), _ in before.addresses.items():
+        if (device, cidr) not in after.addresses:
+            line = f"addr del {cidr} dev {device}"
+            result.append(Change("ip", (line,), f"addr {cidr} dev {device}", ""))
+    for (device, mac), remote in before.fdb.items():
+        if (device, mac) not in after.fdb:
+            lines = tuple(f"fdb del {mac} dev {device} dst {one} self" for one in remote.split(","))
+            result.append(Change("bridge", lines, f"fdb {mac} dev {device} dst {remote}", ""))
+    return result
+
+
+def chain_text(table: str, chains: tuple[Chain, ...]) -> str:
+    """Return a table as lines of nft(8), without the comments that identify rules."""
+    lines = []
+    for chain in chains:
+        lines.append(f"table inet {table} chain {chain.name} {{ {chain.hook}; policy accept; }}")
+        lines += [f"table inet {table} chain {chain.name} {rule.text}" for rule in chain.rules]
+    return "\n".join(lines)
+
+
+def table_lines(table: str, chains: tuple[Chain, ...]) -> tuple[str, ...]:
+    """Return an nft script that replaces a table in one transaction.
+
+    `add` before `delete` makes the deletion succeed where there is no table (nft(8)); packets
+    never see the table missing, because nft -f is atomic.
+    """
+    lines = [f"add table inet {table}", f"delete table inet {table}"]
+    if chains:
+        lines.append(f"table inet {table} {{")
+        for chain in chains:
+            lines.append(f"  chain {chain.name} {{")
+            lines.append(f"    {chain.hook}; policy accept;")
+            lines += [f'    {rule.text} comment "{rule.tag}"' for rule in chain.rules]
+            lines.append("  }")
+        lines.append("}")
+    return tuple(lines)
+
+
+def _signature(chains: tuple[Chain, ...]) -> list[tuple[str, str, list[str]]]:
+    return [(chain.name, chain.hook, [rule.tag for rule in chain.rules]) for chain in chains]
+
+
+def _tables(before: State, after: State) -> list[Change]:
+    result = []
+    for table in sorted(before.tables.keys() | after.tables.keys()):
+        old, new = before.tables.get(table, ()), after.tables.get(table, ())
+        if _signature(old) != _signature(new):
+            result.append(
+                Change(
+                    "nft", table_lines(table, new), chain_text(table, old), chain_text(table, new)
+                )
+            )
+    return result
+
+
+def _files(before: State, after: State) -> list[Change]:
+    result = []
+    for tool, old, new in (
+        ("boot", before.boot, after.boot),
+        ("file", before.files, after.files),
+    ):
+        for path in sorted(old.keys() | new.keys()):
+            if old.get(path) != new.get(path):
+                texts = _file_text(path, old.get(path)), _file_text(path, new.get(path))
+                result.append(Change(tool, (path,), *texts))
+    return result
+
+
+def _file_text(path: str, content: str | None) -> str:
+    if content is None:
+        return ""
+    if content.startswith("-> "):
+        return f"file {path} {content}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return f"file {path} ({content.count(chr(10))} lines, sha256 {digest})"

@@ -1,0 +1,84 @@
+"""What a host has of a network, as plain data; and what a run would change there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import cni, network
+from .errors import PodnetError
+from .model import Plan, is_network_name
+from .phases import ALL
+from .state import State
+
+
+def observed(name: str) -> dict[str, Any]:
+    """Return what network `name` has on this host as JSON types; raises PodnetError.
+
+    Numbers that differ between hosts in the same state (interface indexes) are left out, so two
+    results can be compared.
+    """
+    if not is_network_name(name):
+        raise PodnetError(f"name: {name!r} is no name of a network")
+    state, known = network.observed(name)
+    result = plain(state)
+    result["record"] = vars(known) if known else None
+    return result
+
+
+def plain(state: State) -> dict[str, Any]:
+    """Return a state as JSON types."""
+    return {
+        "links": {
+            device: {key: val for key, val in link._asdict().items() if key != "ifindex"}
+            for device, link in sorted(state.links.items())
+        },
+        "addresses": sorted(f"{cidr} dev {device}" for device, cidr in state.addresses),
+        "neighbours": [
+            {"dev": device, "address": address, "lladdr": mac}
+            for (device, address), mac in sorted(state.neighbours.items())
+        ],
+        "fdb": [
+            {"dev": device, "lladdr": mac, "dst": remote}
+            for (device, mac), remote in sorted(state.fdb.items())
+        ],
+        "routes": dict(sorted(state.routes.items())),
+        "ports": {device: {"mtu": port.mtu} for device, port in sorted(state.ports.items())},
+        "sysctls": dict(state.sysctls),
+        "tables": {
+            table: [
+                {
+                    "chain": chain.name,
+                    "hook": chain.hook,
+                    "rules": [one.text for one in chain.rules],
+                }
+                for chain in chains
+            ]
+            for table, chains in state.tables.items()
+        },
+        "boot": dict(state.boot),
+    }
+
+
+def pending(plan: Plan, node: str, cni_install: str) -> tuple[dict[str, Any], list[str]]:
+    """Return (what a run would change, warnings); raises PodnetError for what prevents a run.
+
+    Check and run agree because this calls what they call.
+    """
+    seen = network.look(plan, node)
+    found = network.outcome(seen, ALL)
+    wanted = cni.inspect(
+        plan,
+        node,
+        seen.final.links[plan.bridge].mtu,
+        install=cni_install,
+        demand_plugins=cni_install == "none",
+    )
+    return (
+        {
+            "network": len(found.changes),
+            "cni": len(wanted.changes) + len(wanted.missing),
+            "endpoints": 0,
+            "switching": found.switching,
+        },
+        [*found.warnings, *wanted.warnings],
+    )

@@ -1,0 +1,74 @@
+"""Write changes to a host in as few commands as there are runs of one tool.
+
+`ip -batch` is no transaction: it stops at the first bad line and leaves the earlier ones applied.
+Whoever calls `apply` therefore reads the host again after an error and applies the way back.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Sequence
+
+from .. import files
+from ..diff import Change
+from ..errors import PodnetError
+from ..state import State
+from .observe import sysctl_path
+from .run import run
+
+
+def apply(changes: Sequence[Change], after: State) -> None:
+    """Apply `changes` in order; `after` has the contents of files. Raise PodnetError at the first
+    that fails, naming the line.
+    """
+    for tool, group in groupby(changes, key=lambda change: change.tool):
+        lines = [line for change in group for line in change.lines]
+        if tool in ("ip", "bridge"):
+            _batch([tool, "-batch", "-"], lines)
+        elif tool == "nft":
+            _batch(["nft", "-f", "-"], lines)
+        elif tool == "pod":
+            # One line for each namespace: they are few, and each needs a process of its own.
+            for namespace, line in zip(lines[::2], lines[1::2]):
+                _batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
+        elif tool == "sysctl":
+            for line in lines:
+                _write_sysctl(line)
+        elif tool == "file":
+            for path in lines:
+                _write_file(path, after.files)
+
+
+def _batch(argv: list[str], lines: Sequence[str]) -> None:
+    result = run(argv, stdin="\n".join(lines) + "\n")
+    if result.code == 0:
+        return
+    # iproute2 ends with "Command failed -:N" after the kernel's words (lib/utils.c, do_batch).
+    number = result.error.rpartition("-:")[2].strip()
+    line = ""
+    if number.isdigit() and 0 < int(number) <= len(lines):
+        line = f"{argv[0]} {lines[int(number) - 1]}: "
+    reason = "; ".join(part.strip() for part in result.error.splitlines()[:2]) or "failed"
+    raise PodnetError(f"{line}{reason} ({' '.join(argv)}, exit {result.code})")
+
+
+def _write_sysctl(line: str) -> None:
+    key, _, value = line.partition("=")
+    try:
+        sysctl_path(key).write_text(value)
+    except OSError as error:
+        raise PodnetError(f"sysctl {key}={value}: {error.strerror}") from error
+
+
+def _write_file(path: str, contents: dict[str, str]) -> None:
+    content = contents.get(path)
+    if content is not None and content.startswith("-> "):
+        link = files.link_change(path, content[3:])
+        if link:
+            link.apply()
+    elif content is not None:
+        text = files.text_change(path, content)
+        if text:
+            text.apply()
+    else:
+        files.remove_file(path)

@@ -1,0 +1,338 @@
+"""Read what a host has: the objects of one network, and the view of the underlay.
+
+The parsers take the JSON of `ip`, `bridge` and `nft` as it comes and keep only what `state.State`
+knows; they never fail on a field that they do not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Iterable, Sequence
+
+from ..errors import PodnetError
+from ..host import Host, Prefix, Underlay, make_prefix
+from ..model import ROUTE_PROTOCOL, Node, is_inside, split_cidr
+from ..state import Chain, Link, Port, Rule, State, route_device
+from .run import read_json, run
+
+_PROTOCOL = str(ROUTE_PROTOCOL)
+#: Names of /etc/iproute2/rt_protos and rt_scopes that we write ourselves; all else stays a number.
+_PROTOCOLS = {"2": "kernel", "3": "boot", "4": "static"}
+_SCOPES = {"253": "link", "254": "host", "255": "nowhere"}
+_TYPES = {"2": "local", "6": "blackhole", "7": "unreachable", "8": "prohibit", "9": "throw"}
+
+
+@dataclass
+class Observation:
+    """What a look at a host found.
+
+    `links` are all devices as `ip -j -d addr` prints them. `foreign` are routes of others in our
+    ranges, by their destination. `table_rules` is the nft table's text, where there is one.
+    """
+
+    state: State
+    links: list[dict[str, Any]] = field(default_factory=list)
+    foreign: dict[str, str] = field(default_factory=dict)
+
+
+def read_links() -> list[dict[str, Any]]:
+    """Return all devices with details and addresses."""
+    return read_json(["ip", "-j", "-N", "-d", "addr", "show"])
+
+
+def view(links: Sequence[dict[str, Any]], node: Node, ours: set[str]) -> Host:
+    """Return the underlay as the host sees it; devices in `ours` are not part of it.
+
+    Raises PodnetError when the node's address or interface is not on the host.
+    """
+    by_name = {link["ifname"]: link for link in links}
+    if node.interface and node.interface not in by_name:
+        others = ", ".join(sorted(by_name.keys() - ours)[:10])
+        raise PodnetError(
+            f"{node.name}: podnet_interface {node.interface} does not exist on the host, which "
+            f"has {others}"
+        )
+    host = Host()
+    prefixes: list[Prefix] = []
+    holders: dict[str, str] = {}
+    for link in links:
+        if link["ifname"] in ours:
+            continue
+        for address in link.get("addr_info", ()):
+            local, length = address.get("local"), address.get("prefixlen")
+            if not local or not isinstance(length, int) or local.startswith("fe80"):
+                continue
+            holders.setdefault(local, link["ifname"])
+            if length < (128 if ":" in local else 32) and "LOOPBACK" not in link["flags"]:
+                prefixes.append(make_prefix(local, length, link["ifname"]))
+    for family, address, variable in (
+        (4, node.ip, "podnet_node_ip"),
+        (6, node.ip6, "podnet_node_ip6"),
+    ):
+        if not address:
+            continue
+        if address not in holders:
+            listed = ", ".join(f"{local} on {dev}" for local, dev in holders.items() if dev != "lo")
+            raise PodnetError(
+                f"{node.name}: {variable} {address} is on no interface of the host, which has "
+                f"{listed or 'no address at all'}. Set {variable} to one of them"
+            )
+        device = node.interface or holders[address]
+        host.underlay[family] = Underlay(address, device, int(by_name[device]["mtu"]))
+    # The interface that the user named goes first: peers are then reached over it.
+    prefixes.sort(key=lambda prefix: (prefix.device != node.interface, prefix.shift))
+    host.prefixes = tuple(prefixes)
+    return host
+
+
+def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[str]) -> set[str]:
+    """Return the names of devices that carry network `name`'s mark, or that its record names.
+
+    The record counts because another tool may re-create a bridge of ours without the mark.
+    """
+    recorded = set(recorded)
+    return {
+        link["ifname"]
+        for link in links
+        if link.get("ifalias") == f"podnet:{name}"
+        or (
+            link["ifname"] in recorded
+            and link.get("linkinfo", {}).get("info_kind") in ("bridge", "vxlan")
+            and not str(link.get("ifalias", "")).startswith("podnet:")
+        )
+    }
+
+
+def parse_link(link: dict[str, Any]) -> Link:
+    """Return one device of ours as a Link."""
+    info = link.get("linkinfo", {})
+    result = Link(
+        kind=info.get("info_kind", ""),
+        mtu=int(link["mtu"]),
+        mac=link.get("address", ""),
+        alias=link.get("ifalias", ""),
+        up="UP" in link["flags"],
+        ifindex=link["ifindex"],
+    )
+    if result.kind != "vxlan":
+        return result
+    data = info.get("info_data", {})
+    return result._replace(
+        vni=data.get("id", 0),
+        port=data.get("port", 0),
+        local=data.get("local") or data.get("local6") or "",
+        learning=bool(data.get("learning", False)),
+    )
+
+
+def parse_addresses(link: dict[str, Any], cidrs: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Return a device's addresses that lie in our ranges; others on it are none of our business."""
+    result = {}
+    for address in link.get("addr_info", ()):
+        local = address.get("local", "")
+        single = f"{local}/{128 if ':' in local else 32}"
+        if local and any(is_inside(single, cidr) for cidr in cidrs):
+            result[link["ifname"], f"{local}/{address['prefixlen']}"] = ""
+    return result
+
+
+def parse_route(entry: dict[str, Any]) -> tuple[str, str]:
+    """Return (destination, text) of one route of `ip -j -N route`.
+
+    The destination carries the metric where it is not the family's default (0, or 1024 for IPv6),
+    because routes that differ in it are different routes.
+    """
+    destination = str(entry.get("dst", ""))
+    six = ":" in destination
+    if "/" not in destination and destination != "default":
+        destination += "/128" if six else "/32"
+    words = []
+    kind = str(entry.get("type", "1"))
+    if kind not in ("1", "unicast"):
+        words.append("type " + _TYPES.get(kind, kind))
+    if "gateway" in entry:
+        words.append(f"via {entry['gateway']}")
+    elif "via" in entry:
+        words.append(f"via {entry['via'].get('family')} {entry['via'].get('host')}")
+    for hop in entry.get("nexthops", ()):
+        words.append(f"nexthop via {hop.get('gateway', '')} dev {hop.get('dev', '')}")
+    if "dev" in entry:
+        words.append(f"dev {entry['dev']}")
+    protocol = str(entry.get("protocol", ""))
+    if protocol != _PROTOCOL:
+        words.append("proto " + _PROTOCOLS.get(protocol, protocol or "boot"))
+    scope = str(entry.get("scope", ""))
+    if scope and scope not in ("0", "global"):
+        words.append("scope " + _SCOPES.get(scope, scope))
+    if "prefsrc" in entry:
+        words.append(f"src {entry['prefsrc']}")
+    if "onlink" in entry.get("flags", ()):
+        words.append("onlink")
+    for metrics in entry.get("metrics", ()):
+        words += [f"{key} {value}" for key, value in metrics.items()]
+    metric = entry.get("metric", 0)
+    # The kernel's own IPv6 routes have 256; what people and we add has 1024 (rt6_info).
+    if metric not in ((1024,) if six else (0,)):
+        destination += f" metric {metric}"
+    return destination, " ".join(words)
+
+
+def read_routes(
+    families: Iterable[int], cidrs: Sequence[str], wanted: set[str], ours: set[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return (routes of ours, routes of others) in the main table that lie in `cidrs`.
+
+    Ours are those with our protocol, and those that stand where one of ours must stand (`wanted`
+    destinations). Others' are those that overlap, but for what the kernel adds for our devices.
+    """
+    own: dict[str, str] = {}
+    foreign: dict[str, str] = {}
+    ranges = {}
+    for cidr in cidrs:
+        address, length = split_cidr(cidr)
+        ranges[cidr] = make_prefix(address, length, "")
+    for family in families:
+        sized = [one for one in ranges.values() if one.size == (4 if family == 4 else 16)]
+        for entry in read_json(["ip", "-j", "-N", f"-{family}", "route", "show", "table", "main"]):
+            destination, body = parse_route(entry)
+            plain = destination.split(" ", 1)[0]
+            if plain == "default" or not any(_touches(plain, one) for one in sized):
+                continue
+            if entry.get("protocol") == _PROTOCOL or destination in wanted:
+                own[destination] = body
+            elif entry.get("dev") not in ours:
+                foreign[destination] = body
+    return own, foreign
+
+
+def _touches(cidr: str, prefix: Prefix) -> bool:
+    address, _, length = cidr.partition("/")
+    one = make_prefix(address, int(length), "")
+    shift = max(one.shift, prefix.shift)
+    return one.value >> (shift - one.shift) == prefix.value >> (shift - prefix.shift)
+
+
+def read_neighbours(device: str) -> dict[tuple[str, str], str]:
+    """Return the permanent neighbours on a device of ours."""
+    return {
+        (device, entry["dst"]): entry.get("lladdr", "")
+        for entry in read_json(["ip", "-j", "-N", "neigh", "show", "dev", device])
+        if "PERMANENT" in entry.get("state", ())
+    }
+
+
+def read_fdb(device: str) -> dict[tuple[str, str], str]:
+    """Return the permanent FDB entries on a VXLAN device of ours; several remotes by commas."""
+    result: dict[tuple[str, str], str] = {}
+    for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device]):
+        if "dst" in entry and entry.get("state") == "permanent":
+            key = device, entry["mac"]
+            result[key] = f"{result[key]},{entry['dst']}" if key in result else entry["dst"]
+    return result
+
+
+def parse_table(document: Any) -> tuple[Chain, ...]:
+    """Return the base chains of `nft -j list table`; a rule's text is what cannot be read back.
+
+    A rule is identified by its comment alone; one without ours gets an empty tag and so differs
+    from every rule that we want.
+    """
+    chains: list[Chain] = []
+    rules: dict[str, list[Rule]] = {}
+    for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
+        if "chain" in entry:
+            chain = entry["chain"]
+            hook = "type {} hook {} priority {}".format(
+                chain.get("type"), chain.get("hook"), chain.get("prio")
+            )
+            if chain.get("policy", "accept") != "accept":
+                hook += f"; policy {chain['policy']}"
+            chains.append(Chain(chain["name"], hook, ()))
+        elif "rule" in entry:
+            rule = entry["rule"]
+            comment = str(rule.get("comment", ""))
+            text = f"# {comment}" if comment else "# a rule that podnet did not make"
+            rules.setdefault(rule.get("chain", ""), []).append(Rule(text, comment))
+        elif not {"metainfo", "table"} & entry.keys():
+            chains.append(Chain(str(sorted(entry)), "# an object that podnet did not make", ()))
+    return tuple(chain._replace(rules=tuple(rules.get(chain.name, ()))) for chain in chains)
+
+
+def read_table(name: str) -> tuple[Chain, ...] | None:
+    """Return the chains of our nft table, None where there is no table."""
+    import json
+
+    result = run(["nft", "-j", "list", "table", "inet", name])
+    if result.code != 0:
+        if "No such file" in result.error:
+            return None
+        raise PodnetError(f"nft list table inet {name}: {result.error} (exit {result.code})")
+    try:
+        return parse_table(json.loads(result.output))
+    except (ValueError, KeyError, TypeError) as error:
+        raise PodnetError(f"nft list table inet {name}: printed no JSON ({error})") from error
+
+
+def sysctl_path(key: str) -> Path:
+    """Return the file of a sysctl; "/" in a key stands for "." in a device's name (sysctl(8))."""
+    return Path("/proc/sys") / "/".join(part.replace("/", ".") for part in key.split("."))
+
+
+def read_sysctls(keys: Iterable[str]) -> dict[str, str]:
+    """Return the values of sysctls; one that the kernel does not have is left out."""
+    values = {}
+    for key in keys:
+        try:
+            values[key] = sysctl_path(key).read_text().strip()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise PodnetError(f"sysctl {key}: cannot be read ({error.strerror})") from error
+    return values
+
+
+def ports_of(links: Sequence[dict[str, Any]], bridge: str) -> dict[str, Port]:
+    """Return the veth ends that are ports of `bridge`, without a look at the pods' own ends."""
+    return {
+        link["ifname"]: Port(int(link["mtu"]))
+        for link in links
+        if link.get("master") == bridge and link.get("linkinfo", {}).get("info_kind") == "veth"
+    }
+
+
+def observe(
+    name: str,
+    links: list[dict[str, Any]],
+    *,
+    ours: set[str],
+    cidrs: Sequence[str],
+    wanted: set[str],
+    sysctls: Iterable[str],
+) -> Observation:
+    """Return what network `name` has on this host.
+
+    `ours`: names of its devices; `wanted`: destinations where a route of ours must stand, so that
+    one without our mark there counts as a wrong one of ours.
+    """
+    state = State()
+    for link in links:
+        device = link["ifname"]
+        if device in ours:
+            state.links[device] = parse_link(link)
+            state.addresses.update(parse_addresses(link, cidrs))
+            if state.links[device].kind == "vxlan":
+                state.neighbours.update(read_neighbours(device))
+                state.fdb.update(read_fdb(device))
+            elif state.links[device].kind == "bridge":
+                state.ports.update(ports_of(links, device))
+    families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
+    state.routes, foreign = read_routes(families, cidrs, wanted, ours)
+    table = read_table(name)
+    if table is not None:
+        state.tables[name] = table
+    state.sysctls = read_sysctls(sysctls)
+    return Observation(state, links, foreign)
+
+
+__all__ = ["Observation", "observe", "owned_links", "read_links", "route_device", "view"]

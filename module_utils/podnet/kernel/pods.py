@@ -1,0 +1,88 @@
+"""Find a pod's own end of a veth pair: its namespace, named or not, and its name in there."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+from ..state import Port
+from .run import read_json
+
+# linux/rtnetlink.h and linux/net_namespace.h: ask for the number that this namespace knows
+# another one by. `ip netns` asks the same, but for named namespaces only.
+_RTM_NEWNSID = 88
+_RTM_GETNSID = 90
+_NLM_F_REQUEST = 1
+_NETNSA_NSID = 1
+_NETNSA_FD = 3
+
+
+def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> dict[str, Port]:
+    """Return `ports` with the pods' own ends filled in where they can be found."""
+    by_name = {link["ifname"]: link for link in links}
+    wanted: dict[int, dict[int, str]] = {}
+    for name in ports:
+        link = by_name[name]
+        if "link_netnsid" in link and "link_index" in link:
+            wanted.setdefault(link["link_netnsid"], {})[link["link_index"]] = name
+    result = dict(ports)
+    if not wanted:
+        return result
+    for path in _namespaces():
+        number = _namespace_number(path)
+        if number not in wanted:
+            continue
+        for link in read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"]):
+            name = wanted[number].get(link["ifindex"], "")
+            if name:
+                result[name] = result[name]._replace(
+                    inner_mtu=int(link["mtu"]), inner=link["ifname"], namespace=path
+                )
+        del wanted[number]
+        if not wanted:
+            break
+    return result
+
+
+def _namespaces() -> Iterator[str]:
+    """Yield a path to each network namespace but our own: named ones, then those of processes."""
+    seen = {Path("/proc/self/ns/net").stat().st_ino}
+    paths = [str(path) for path in sorted(Path("/run/netns").glob("*"))]
+    paths += [f"{one}/ns/net" for one in Path("/proc").iterdir() if one.name.isdigit()]
+    for path in paths:
+        # A process may end, and a name may be gone, while we look.
+        with contextlib.suppress(OSError):
+            inode = Path(path).stat().st_ino
+            if inode not in seen:
+                seen.add(inode)
+                yield path
+
+
+def _namespace_number(path: str) -> int:
+    """Return our number for the namespace at `path`, -1 where it has none or is gone."""
+    try:
+        with Path(path).open("rb") as namespace, socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
+        ) as netlink:
+            attribute = struct.pack("=HHI", 8, _NETNSA_FD, namespace.fileno())
+            body = struct.pack("=B3x", socket.AF_UNSPEC) + attribute
+            netlink.send(
+                struct.pack("=IHHII", 16 + len(body), _RTM_GETNSID, _NLM_F_REQUEST, 1, 0) + body
+            )
+            reply = netlink.recv(4096)
+    except OSError:
+        return -1
+    position = 16 + 4  # the netlink header, then struct rtgenmsg
+    if struct.unpack_from("=H", reply, 4)[0] != _RTM_NEWNSID:
+        return -1
+    while position + 8 <= len(reply):
+        length, attribute_kind = struct.unpack_from("=HH", reply, position)
+        if length < 8:
+            return -1
+        if attribute_kind == _NETNSA_NSID:
+            return int(struct.unpack_from("=i", reply, position + 4)[0])
+        position += (length + 3) & ~3
+    return -1

@@ -1,0 +1,87 @@
+"""Run the tools of iproute2 and nftables: argument lists, a pinned locale, a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any, Sequence
+
+from ..errors import PodnetError
+
+#: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
+TIMEOUT = 60
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C", "LANG": "C"}
+
+_PACKAGES = {"ip": "iproute2", "bridge": "iproute2", "nft": "nftables", "nsenter": "util-linux"}
+
+
+class Result:
+    """What a command said; `code` is its exit status."""
+
+    def __init__(self, code: int, output: str, error: str) -> None:
+        """Keep the three."""
+        self.code = code
+        self.output = output
+        self.error = error.strip()
+
+
+def find(tool: str) -> str:
+    """Return the path of a tool; raise PodnetError naming the package that has it."""
+    path = shutil.which(tool, path=_PATH)
+    if path is None:
+        raise PodnetError(
+            f"{tool} is not installed on {os.uname().nodename}; "
+            f"install the package {_PACKAGES.get(tool, tool)}"
+        )
+    return path
+
+
+def run(argv: Sequence[str], stdin: str | None = None) -> Result:
+    """Run a tool by its name in argv[0]; the caller judges the exit status."""
+    command = [find(argv[0]), *argv[1:]]
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=_ENVIRONMENT,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PodnetError(
+            f"{' '.join(argv)}: no answer within {TIMEOUT} s; see what holds it and run again"
+        ) from error
+    except OSError as error:
+        raise PodnetError(f"{' '.join(argv)}: cannot be run ({error.strerror})") from error
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def read_json(argv: Sequence[str]) -> list[Any]:
+    """Run a tool that prints a JSON list; raise PodnetError when it fails or prints none.
+
+    iproute2 prints nothing, `[]` or `[{}]` for an empty list, depending on version and object.
+    """
+    result = run(argv)
+    if result.code != 0:
+        raise PodnetError(f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})")
+    try:
+        entries = json.loads(result.output) if result.output.strip() else []
+    except ValueError as error:
+        raise PodnetError(
+            f"{' '.join(argv)}: printed no JSON ({error}); podnet needs iproute2 4.18 or newer"
+        ) from error
+    return [entry for entry in entries if entry] if isinstance(entries, list) else []
+
+
+def demand_root() -> None:
+    """Raise PodnetError unless this process may change the network."""
+    if os.geteuid() != 0:
+        raise PodnetError(
+            "podnet needs root rights on the host; set `become: true` or connect as root"
+        )

@@ -1,0 +1,69 @@
+"""Where a phase of a change leads: make before break, on all hosts.
+
+`prepare` adds what cannot hurt, `shift` moves the routes, `commit` removes what is no longer used.
+A phase is nothing but the state that it ends in; the changes follow from that. Every such state
+carries packets of hosts that are a phase behind or ahead, so a run may stop after any of them, and
+so may a host that boots into it.
+"""
+
+from __future__ import annotations
+
+from .diff import is_same_device, rename_device
+from .state import DeviceKey, State
+
+PREPARE, SHIFT, COMMIT, ALL = "prepare", "shift", "commit", "all"
+#: `all` does in one go what needs no barrier: a bootstrap, a repair, a new or a gone peer.
+PHASES = (PREPARE, SHIFT, COMMIT, ALL)
+
+RP_FILTER = "net.ipv4.conf.all.rp_filter"
+
+#: The name that a device gets while one of its name but with another port replaces it.
+ASIDE = "podnet-old"
+
+
+def target(before: State, final: State, phase: str, strict: bool) -> State:
+    """Return the state that `phase` ends in.
+
+    `before` is what the host has of ours, `final` what it must have in the end. `strict` tells
+    that the host drops packets that come in where replies would not go out (rp_filter=1,
+    RFC 3704): then it must be loose while the two directions of a pair may differ.
+    """
+    if phase in (COMMIT, ALL):
+        return final
+    result = final.copy()
+    moves: dict[str, str] = {}
+    for name, link in before.links.items():
+        wanted = final.links.get(name)
+        if wanted is None:
+            result.links[name] = link
+        elif is_same_device(link, wanted):
+            # Larger packets only when all hosts are done; smaller ones at once.
+            result.links[name] = wanted._replace(mtu=min(link.mtu, wanted.mtu))
+        else:
+            moves[name] = _aside(before)
+            result.links[moves[name]] = link
+    for table in ("addresses", "neighbours", "fdb"):
+        have: dict[DeviceKey, str] = getattr(before, table)
+        kept: dict[DeviceKey, str] = getattr(result, table)
+        for (device, key), value in have.items():
+            kept.setdefault((moves.get(device, device), key), value)
+    for destination, body in before.routes.items():
+        moved = rename_device(body, moves)
+        if destination not in final.routes or phase == PREPARE:
+            result.routes[destination] = moved
+    for name, port in final.ports.items():
+        old = before.ports.get(name, port)
+        result.ports[name] = port._replace(
+            mtu=min(old.mtu, port.mtu), inner_mtu=min(old.inner_mtu, port.inner_mtu)
+        )
+    # A value of ours to put back means that an earlier phase loosened it already.
+    if strict or RP_FILTER in final.sysctls:
+        result.sysctls[RP_FILTER] = "2"
+    return result
+
+
+def _aside(before: State) -> str:
+    for number in range(10):
+        if f"{ASIDE}{number}" not in before.links:
+            return f"{ASIDE}{number}"
+    return f"{ASIDE}x"

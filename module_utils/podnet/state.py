@@ -1,0 +1,97 @@
+"""One type for what a host has, what it must have, and what it has between two phases.
+
+Desired and observed state are the same type, so one function (`diff.changes`) yields the changes
+of a run, of a check and of a rollback alike. Only what belongs to one network of podnet is in
+here; a host's other devices, routes and tables never are, so they cannot be touched.
+
+Routes, neighbours and FDB entries are plain text in the words of ip-route(8), ip-neighbour(8) and
+bridge(8): there may be thousands, and text compares, prints and batches as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Tuple
+
+#: (device, address): the key of neighbours (IP), FDB entries (MAC) and addresses (CIDR).
+DeviceKey = Tuple[str, str]
+
+
+class Link(NamedTuple):
+    """A device of ours. `mac` is "" where any will do; MTUs are in bytes.
+
+    `vni`, `port`, `local` and `learning` are VXLAN's (RFC 7348). `ifindex` is the kernel's number
+    of an observed device and 0 in a desired one; it tells a renamed device from a new one.
+    """
+
+    kind: str
+    mtu: int
+    mac: str
+    alias: str
+    up: bool = True
+    vni: int = 0
+    port: int = 0
+    local: str = ""
+    learning: bool = False
+    ifindex: int = 0
+
+
+class Port(NamedTuple):
+    """A pod's attachment: a veth end on our bridge, and the pod's own end in its namespace.
+
+    `inner` is the name of the pod's own end and `namespace` a path to its network namespace;
+    both are "" where they were not looked up or not found: the host end alone then follows.
+    """
+
+    mtu: int
+    inner_mtu: int = 0
+    inner: str = ""
+    namespace: str = ""
+
+
+class Rule(NamedTuple):
+    """One nft rule; `tag` is the comment that identifies it in the kernel."""
+
+    text: str
+    tag: str
+
+
+class Chain(NamedTuple):
+    """A base chain: `hook` is the text of nft(8), e.g. "type nat hook postrouting priority 100"."""
+
+    name: str
+    hook: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass
+class State:
+    """Objects of one network on one host; each dict maps an object's key to its properties.
+
+    `routes`: destination (with " metric N" where it is not the family's default) -> the rest of
+    the route in ip-route(8)'s words, without our protocol. `neighbours` -> MAC, `fdb` -> the
+    remote VTEP's address. `tables`: nft table -> chains. `sysctls`: key -> value. `files`:
+    path -> content, where "-> PATH" means a symbolic link. `boot`: the files that rebuild the
+    network at boot, name -> content; they are replaced as one.
+    """
+
+    links: dict[str, Link] = field(default_factory=dict)
+    addresses: dict[DeviceKey, str] = field(default_factory=dict)
+    neighbours: dict[DeviceKey, str] = field(default_factory=dict)
+    fdb: dict[DeviceKey, str] = field(default_factory=dict)
+    routes: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, Port] = field(default_factory=dict)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, tuple[Chain, ...]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    boot: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        """Return a state whose dicts can be changed without changing this one's."""
+        return replace(self, **{name: dict(value) for name, value in vars(self).items()})
+
+
+def route_device(body: str) -> str:
+    """Return the device that a route's text names, or ""."""
+    words = body.split()
+    return words[words.index("dev") + 1] if "dev" in words else ""
