@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from podnet import cni, files
+from podnet.errors import PodnetError
+from podnet.model import Cni, Endpoint, Node, Plan
+
+VERSIONS = ["0.3.1", "0.4.0", "1.0.0"]
+
+
+def names(directory: Path | str) -> list[str]:
+    return sorted(entry.name for entry in Path(directory).iterdir())
+
+
+class Root:
+    """Directories that stand for the host's."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.conf = top / "etc" / "cni" / "net.d"
+        self.bin = top / "opt" / "cni" / "bin"
+        self.distribution = top / "usr" / "lib" / "cni"
+
+    def plugin(
+        self, name: str, directory: Path | None = None, versions: Sequence[str] = VERSIONS
+    ) -> Path:
+        path = (directory or self.distribution) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        answer = json.dumps({"cniVersion": "1.0.0", "supportedVersions": versions})
+        path.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{answer}'\n")
+        path.chmod(0o755)
+        return path
+
+    def plugins(self, directory: Path | None = None) -> None:
+        for name in ("bridge", "host-local", "portmap", "loopback"):
+            self.plugin(name, directory)
+
+    def plan(
+        self, name: str = "podnet", conf_name: str = "10-podnet.conflist", mtu: str = "1450"
+    ) -> Plan:
+        node = Node(
+            "n1", "192.0.2.11", 24, subnet="10.244.0.0/24", endpoints=(Endpoint("a", "10.244.0.9"),)
+        )
+        place = Cni(str(self.conf), conf_name, str(self.bin))
+        return Plan(
+            name, "10.244.0.0/16", "", "vxlan", 1, 8472, "flannel.1", False, "cni0", mtu, True,
+            4, place, {"n1": node},
+        )  # fmt: skip
+
+    def tree(self) -> list[str]:
+        return sorted(
+            str(path.relative_to(self.top))
+            for path in self.top.rglob("*")
+            if self.distribution not in path.parents
+        )
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    made = Root(tmp_path)
+    monkeypatch.setattr(files, "STATE", str(tmp_path / "etc" / "podnet"))
+    monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "etc" / "podnet" / "directories"))
+    monkeypatch.setattr(cni, "DISTRIBUTION_DIRS", (str(made.distribution),))
+    monkeypatch.setattr(cni, "LEASES", str(tmp_path / "var" / "lib" / "cni" / "networks"))
+    monkeypatch.setattr(cni, "ARCHIVES", str(tmp_path / "opt" / "podnet" / "cni"))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "var").mkdir()
+    return made
+
+
+def done(plan: Plan, **options: Any) -> cni.Inspection:
+    seen = cni.inspect(plan, "n1", **options)
+    cni.apply(seen, plan.name)
+    return seen
+
+
+def removed(plan: Plan) -> cni.Inspection:
+    seen = cni.inspect_absent(plan.name, plan)
+    cni.apply(seen, plan.name)
+    return seen
+
+
+def test_life_of_a_configuration(root: Root) -> None:
+    root.plugins()
+    before = root.tree()
+    plan = root.plan()
+    assert cni.inspect(plan, "n1", install="package").changed
+    assert root.tree() == before, "looking changes nothing"
+    seen = done(plan, install="package")
+    assert seen.changed
+    assert seen.cni_version == "1.0.0"
+    assert seen.warnings == []
+    assert json.loads((root.conf / "10-podnet.conflist").read_text())["name"] == "podnet"
+    assert str(Path(root.bin / "bridge").readlink()) == str(root.distribution / "bridge")
+    assert names(root.bin) == ["bridge", "host-local", "loopback", "portmap"]
+    again = cni.inspect(plan, "n1", install="package")
+    assert not again.changed
+    assert again.diff == []
+
+    # A link once made stays, whatever is said later.
+    assert not cni.inspect(plan, "n1").changed
+
+    leases = Path(cni.LEASES) / "podnet"
+    leases.mkdir(parents=True)
+    (leases / "last_reserved_ip.0").write_text("10.244.0.2")
+    gone = removed(plan)
+    assert gone.changed
+    assert gone.warnings == []
+    assert root.tree() == before
+    assert not cni.inspect_absent("podnet", plan).changed
+
+
+@pytest.mark.parametrize("drift", ["gone", "changed", "mode", "record", "link"])
+def test_drift_is_repaired(root: Root, drift: str) -> None:
+    root.plugins()
+    plan = root.plan()
+    done(plan, install="package")
+    path = root.conf / "10-podnet.conflist"
+    if drift == "gone":
+        path.unlink()
+    elif drift == "changed":
+        path.write_text("{")
+    elif drift == "mode":
+        path.chmod(0o600)
+    elif drift == "record":
+        Path(cni.record_path("podnet")).unlink()
+    else:
+        (root.bin / "bridge").unlink()
+    seen = done(plan, install="package")
+    if drift != "record":
+        assert len(seen.diff) == 1
+    assert seen.changed
+    assert not cni.inspect(plan, "n1", install="package").changed
+
+
+def test_plugin_missing_is_an_error_before_anything_is_written(root: Root) -> None:
+    for name in ("bridge", "host-local"):
+        root.plugin(name)
+    before = root.tree()
+    with pytest.raises(PodnetError) as caught:
+        cni.inspect(root.plan(), "n1")
+    assert str(caught.value) == (
+        f"n1: CNI plugin portmap not found in {root.bin}, {root.distribution}; install the CNI "
+        "plugins, or set podnet_cni_install to package or archive"
+    )
+    assert root.tree() == before
+    assert cni.inspect(root.plan(), "n1", demand_plugins=False).missing == ["portmap"]
+
+
+def test_version_is_what_all_speak(root: Root) -> None:
+    root.plugins()
+    root.plugin("portmap", root.bin, ["0.3.0", "0.3.1"])
+    seen = cni.inspect(root.plan(), "n1")
+    assert seen.cni_version == "0.3.1"
+    assert seen.plugins["portmap"] == str(root.bin / "portmap")
+    assert "bridge, host-local found in" in seen.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("#!/bin/sh\nexit 3\n", "VERSION failed: status 3"),
+        ("#!/bin/sh\necho no\n", "is no JSON object"),
+        ("#!/bin/sh\necho '{}'\n", "did not say which CNI versions"),
+        ("\x7fELF", "cannot run it"),
+    ],
+)
+def test_broken_plugin(root: Root, script: str, message: str) -> None:
+    root.plugins()
+    (root.distribution / "portmap").write_text(script)
+    with pytest.raises(PodnetError, match=message):
+        cni.inspect(root.plan(), "n1")
+
+
+def test_renamed_file_leaves_no_second_one(root: Root) -> None:
+    root.plugins(root.bin)
+    done(root.plan())
+    seen = done(root.plan(conf_name="20-podnet.conflist"))
+    assert seen.warnings == []
+    assert names(root.conf) == ["20-podnet.conflist"]
+    assert not cni.inspect(root.plan(conf_name="20-podnet.conflist"), "n1").changed
+
+
+def test_foreign_files(root: Root) -> None:
+    root.plugins(root.bin)
+    root.conf.mkdir(parents=True)
+    (root.conf / "05-calico.conflist").write_text('{"name": "k8s-pod-network"}')
+    (root.conf / "06-broken.conf").write_text("{")
+    (root.conf / "07-ours.json").write_text('{"name": "podnet"}')
+    (root.conf / "01-readme.txt").write_text("")
+    (root.conf / "99-loopback.conf").write_text('{"name": "lo"}')
+    warnings = cni.inspect(root.plan(), "n1").warnings
+    assert len(warnings) == 3
+    assert "05-calico.conflist: sorts before 10-podnet.conflist" in warnings[0]
+    assert "network 'k8s-pod-network'" in warnings[0]
+    assert "06-broken.conf: sorts before" in warnings[1]
+    assert "07-ours.json: holds a network 'podnet', too" in warnings[2]
+    before = names(root.conf)
+    done(root.plan())
+    removed(root.plan())
+    assert names(root.conf) == before
+
+
+@pytest.mark.parametrize("content", ['{"name": "cbr0"}', "rubbish", "[]"])
+def test_a_foreign_file_of_our_name_is_refused_and_kept(root: Root, content: str) -> None:
+    root.plugins(root.bin)
+    root.conf.mkdir(parents=True)
+    path = root.conf / "10-podnet.conflist"
+    path.write_text(content)
+    with pytest.raises(PodnetError, match="podnet did not write it"):
+        cni.inspect(root.plan(), "n1")
+    assert not cni.inspect_absent("podnet", root.plan()).changed
+    assert path.read_text() == content
+
+
+def test_two_networks_share_links_and_directories(root: Root) -> None:
+    root.plugins()
+    before = root.tree()
+    red, blue = root.plan("red", "11-red.conflist"), root.plan("blue", "12-blue.conflist")
+    done(red, install="package")
+    done(blue, install="package")
+    removed(red)
+    assert (root.bin / "bridge").exists()
+    assert not cni.inspect(blue, "n1", install="package").changed
+    removed(blue)
+    assert root.tree() == before
+
+
+def test_leases_of_running_pods_stay(root: Root) -> None:
+    root.plugins(root.bin)
+    plan = root.plan()
+    done(plan)
+    leases = Path(cni.LEASES) / "podnet"
+    leases.mkdir(parents=True)
+    (leases / "10.244.0.3").write_text("pod\neth0")
+    assert "pods still hold 1 address(es) (10.244.0.3)" in removed(plan).warnings[0]
+    assert (leases / "10.244.0.3").exists()
+
+
+def test_recorded_endpoints_are_reserved(root: Root) -> None:
+    root.plugins(root.bin)
+    path = Path(files.STATE) / "podnet" / "endpoints.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"web": {"address": "10.244.0.254", "address6": ""}}')
+    assert '"rangeEnd": "10.244.0.253"' in cni.inspect(root.plan(), "n1").content
+    for bad in ("[]", "{", '{"web": 1}', '{"web": {"address": "x"}}'):
+        path.write_text(bad)
+        with pytest.raises(PodnetError, match=r"endpoints\.json: damaged"):
+            cni.inspect(root.plan(), "n1")
+
+
+def test_archive_moves_and_goes(root: Root) -> None:
+    for number in ("1111", "2222"):
+        root.plugins(Path(cni.ARCHIVES) / number)
+    one, two = (f"{cni.ARCHIVES}/{number}" for number in ("1111", "2222"))
+    done(root.plan(), install="archive", archive_dir=one)
+    assert str(Path(root.bin / "bridge").readlink()) == one + "/bridge"
+    done(root.plan(), install="archive", archive_dir=two)
+    assert str(Path(root.bin / "bridge").readlink()) == two + "/bridge"
+    assert names(cni.ARCHIVES) == ["2222"]
+    removed(root.plan())
+    assert not Path(two).exists()
+    with pytest.raises(PodnetError, match="archive_dir"):
+        cni.inspect(root.plan(), "n1", install="archive", archive_dir="/etc")
+
+
+def test_a_record_is_no_order_to_delete_anything(root: Root) -> None:
+    root.plugins(root.bin)
+    path = Path(cni.record_path("podnet"))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"path": "/etc/passwd", "archive_dir": "/etc", "links": []}))
+    seen = cni.inspect_absent("podnet")
+    assert [change.path for change in seen.changes] == [str(path)]
+
+
+def test_bad_arguments(root: Root) -> None:
+    root.plugins(root.bin)
+    with pytest.raises(PodnetError, match="n9: not in the plan"):
+        cni.inspect(root.plan(), "n9")
+    with pytest.raises(PodnetError, match=r"does not end in \.conflist"):
+        cni.inspect(root.plan(conf_name="10-podnet.conf"), "n1")
+    with pytest.raises(PodnetError, match="mtu: 100 is not between"):
+        cni.inspect(root.plan(), "n1", 100)
+    with pytest.raises(PodnetError, match="reserved address"):
+        cni.inspect(root.plan(), "n1", reserved=["x"])
+    with pytest.raises(PodnetError, match=r"MTU is not known.*no bridge cni0"):
+        cni.inspect(root.plan(mtu="auto"), "n1")

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from podnet import files
+from podnet.errors import PodnetError
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "state" / "directories"))
+
+
+def test_write_change_and_remove(tmp_path: Path) -> None:
+    path = str(tmp_path / "a" / "b" / "file")
+    change = files.text_change(path, "one\n")
+    assert change is not None
+    assert change.diff() == {
+        "before_header": path + " (absent)",
+        "after_header": path,
+        "before": "",
+        "after": "one\n",
+    }
+    assert not (tmp_path / "a").exists()
+    change.apply()
+    assert files.read_text(path) == "one\n"
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o644
+    assert names(tmp_path / "a" / "b") == ["file"]
+    assert files.text_change(path, "one\n") is None
+
+    Path(path).chmod(0o600)
+    change = files.text_change(path, "one\n")
+    assert change is not None
+    assert change.diff()["before"] == "# mode 0600\none\n"
+    change.apply()
+    assert files.text_change(path, "one\n") is None
+
+    gone = files.text_change(path, None)
+    assert gone is not None
+    gone.apply()
+    gone.apply()
+    assert files.text_change(path, None) is None
+    assert files.prune_directories() == [
+        str(tmp_path / "a" / "b"),
+        str(tmp_path / "a"),
+        str(tmp_path / "state"),
+    ]
+
+
+def test_prune_keeps_what_is_used_and_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    files.write_text(str(tmp_path / "there" / "new" / "ours"), "x")
+    (tmp_path / "there" / "new" / "foreign").write_text("y")
+    files.remove_file(str(tmp_path / "there" / "new" / "ours"))
+    assert files.prune_directories() == []
+    (tmp_path / "there" / "new" / "foreign").unlink()
+    assert files.prune_directories() == [str(tmp_path / "there" / "new"), files.STATE]
+    assert (tmp_path / "there").is_dir()
+
+
+def test_note_missing_directories(tmp_path: Path) -> None:
+    later = tmp_path / "later" / "sub"
+    files.note_missing_directories(str(later))
+    assert not later.exists()
+    later.mkdir(parents=True)
+    assert str(later) in files.prune_directories()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "fifo"])
+def test_odd_things_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    else:
+        os.mkfifo(path)
+    for refused in (lambda: files.read_text(str(path)), lambda: files.text_change(str(path), "x")):
+        with pytest.raises(PodnetError, match=f"{path}: .* move it out of the way"):
+            refused()
+
+
+def test_parent_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PodnetError, match="Not a directory"):
+        files.text_change(str(tmp_path / "file" / "x"), "x")
+
+
+def test_read_only_or_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: Any, **_kwargs: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkstemp", fails)
+    with pytest.raises(PodnetError, match=r"cannot write it .Read-only file system"):
+        files.write_text(str(tmp_path / "x"), "x")
+
+
+def test_failure_leaves_the_old_file_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def fails(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(PodnetError, match="No space left"):
+        files.write_text(str(path), "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(PodnetError, match="not a text file"):
+        files.read_text(str(path))
+    change = files.text_change(str(path), "new")
+    assert change is not None
+    assert change.before == "\\xff\\xfe"
+
+
+def test_links(tmp_path: Path) -> None:
+    path = str(tmp_path / "bin" / "bridge")
+    for target in ("/one", "/two"):
+        change = files.link_change(path, target)
+        assert change is not None
+        change.apply()
+        assert str(Path(path).readlink()) == target
+        assert files.link_change(path, target) is None
+    gone = files.link_change(path, None)
+    assert gone is not None
+    assert gone.diff()["before"] == f"{path} -> /two\n"
+    gone.apply()
+    assert files.link_change(path, None) is None
+    (tmp_path / "bin" / "bridge").write_text("real")
+    with pytest.raises(PodnetError, match="a file is where a link"):
+        files.link_change(path, "/one")
+
+
+def test_tree_removal(tmp_path: Path) -> None:
+    assert files.tree_removal(str(tmp_path / "none")) is None
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    change = files.tree_removal(str(tmp_path / "tree"))
+    assert change is not None
+    assert change.entries == ("sub",)
+    change.apply()
+    assert not (tmp_path / "tree").exists()

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from podnet import matrix
+
+DOCUMENT = {
+    "name": "podnet",
+    "backend": "vxlan",
+    "nodes": [{"name": f"n{number}"} for number in range(1, 61)],
+}
+
+
+def pod(number: int, six: bool = False) -> dict[str, Any]:
+    return {
+        "pod": {
+            "address": f"10.244.{number}.5",
+            "address6": f"fd00:{number}::5" if six else "",
+            "mtu": 1450,
+        }
+    }
+
+
+def failure(kind: str, node: str, address: str, full: bool, error: str = "no reply") -> Any:
+    size = 1450 if full else 84
+    return {
+        "kind": kind,
+        "node": node,
+        "address": address,
+        "size": size,
+        "full": full,
+        "error": error,
+        "router": "",
+    }
+
+
+def asked(*failures: Any, notes: tuple[str, ...] = (), outside: tuple[str, ...] = ("x",)) -> Any:
+    return {
+        "asked": 8,
+        "failures": list(failures),
+        "notes": list(notes),
+        "outside": list(outside),
+    }
+
+
+def test_targets_leave_out_hosts_without_a_pod() -> None:
+    made = {"n1": pod(1), "n2": None, "n3": {"failed": True}, "n4": {"unreachable": True}}
+    assert matrix.pods(made) == {"n1": {"address": "10.244.1.5", "address6": "", "mtu": 1450}}
+
+
+def test_all_well() -> None:
+    made = {f"n{number}": pod(number) for number in (1, 2)}
+    found = matrix.report(DOCUMENT, made, {"n1": asked(), "n2": asked(notes=("a note",))})
+    assert found.failures == []
+    assert found.lines == [
+        "Network podnet (vxlan), 2 hosts: probed over IPv4 at 84 bytes (small) and at the pods' "
+        "MTU (full: 1450), fragmentation forbidden",
+        "Not in this run, so not probed: n3, n4, n5, n6, n7, n8, n9, n10, n11, n12 and 48 more "
+        "(the plan has 60 hosts)",
+        "from  to:   n1  n2  gateway  outside",
+        "n1    pod   -   ok  ok       ok",
+        "n1    host  -   ok  -        -",
+        "n2    pod   ok  -   ok       ok",
+        "n2    host  ok  -   -        -",
+        "a note [n2]",
+        "16 of 16 probes were answered.",
+    ]
+
+
+def test_single_node() -> None:
+    found = matrix.report(dict(DOCUMENT, nodes=[{"name": "n1"}]), {"n1": pod(1)}, {"n1": asked()})
+    assert found.failures == []
+    assert found.lines[1:4] == [
+        "from  to:   n1  gateway  outside",
+        "n1    pod   -   ok       ok",
+        "n1    host  -   -        -",
+    ]
+
+
+def test_failures_name_direction_and_size() -> None:
+    made = {"n1": pod(1, six=True), "n2": pod(2, six=True)}
+    probed = {
+        "n1": asked(
+            failure("pod", "n2", "10.244.2.5", True),
+            failure("pod", "n2", "fd00:2::5", True),
+            failure("host", "n2", "10.244.2.5", True),
+        ),
+        "n2": asked(
+            failure("pod", "n1", "10.244.1.5", False, "host unreachable"),
+            failure("pod", "n1", "10.244.1.5", True),
+            failure("gateway", "n2", "fd00:2::1", False),
+            failure("gateway", "n2", "fd00:2::1", True),
+            failure("outside", "", "192.0.2.1", False),
+        ),
+    }
+    found = matrix.report(DOCUMENT, made, probed)
+    assert found.failures == [
+        "n1 -> n2 (pod IPv4, pod IPv6, host IPv4): full size (1450 bytes): no reply; small is ok",
+        "n2 -> n1 (pod IPv4): small: host unreachable; full size (1450 bytes): no reply",
+        "n2 -> its own gateway (IPv6): small and full size: no reply",
+        "n2 -> outside (IPv4 192.0.2.1): no reply",
+        "Where small is ok and full size is not, the path carries less than the pods' MTU: lower "
+        "podnet_mtu, or raise the MTU of the underlay.",
+    ]
+    table = found.lines[2:7]
+    assert table == [
+        "from  to:   n1         n2            gateway    outside",
+        "n1    pod   -          small         ok         ok",
+        "n1    host  -          4:small 6:ok  -          -",
+        "n2    pod   4:no 6:ok  -             4:ok 6:no  no",
+        "n2    host  ok         -             -          -",
+    ]
+    assert found.lines[-1] == "8 of 16 probes were answered."
+
+
+@pytest.mark.parametrize(
+    ("made", "probed", "reason"),
+    [
+        (None, None, "it did not take part (unreachable, or an earlier step failed)"),
+        ({"unreachable": True}, None, "unreachable"),
+        ({"failed": True, "msg": "no bridge"}, {"skipped": True}, "no bridge"),
+        (pod(2), {"failed": True, "msg": "gone"}, "gone"),
+        (pod(2), {"unreachable": True}, "unreachable"),
+        (pod(2), {"skipped": True}, "it gave no results"),
+    ],
+)
+def test_hosts_without_results_are_failures(made: Any, probed: Any, reason: str) -> None:
+    found = matrix.report(DOCUMENT, {"n1": pod(1), "n2": made}, {"n1": asked(), "n2": probed})
+    assert found.failures == [f"n2: not probed: {reason}"]
+    assert found.lines[5].startswith("n2    pod   ?")
+
+
+def test_many_hosts_print_failing_pairs_only() -> None:
+    names = [f"n{number}" for number in range(1, 61)]
+    made = {name: pod(number) for number, name in enumerate(names)}
+    probed = {
+        name: asked(*(failure("pod", other, "10.244.9.5", False) for other in names[:4]))
+        for name in names
+    }
+    found = matrix.report(DOCUMENT, made, probed)
+    assert len(found.lines) == 2
+    assert len(found.failures) == matrix.MOST_LINES + 1
+    assert found.failures[-1] == "... and 140 more"
