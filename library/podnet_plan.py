@@ -108,6 +108,10 @@ direct:
   returned: success
   type: list
   elements: dict
+pending:
+  description: Whether the allocations file differs, or differed, from the plan.
+  returned: success
+  type: bool
 allocations_file:
   description: Path of the allocations file.
   returned: success
@@ -145,6 +149,7 @@ def plan(module: AnsibleModule) -> dict[str, Any]:
         release,
         write=options["write"] and not module.check_mode,
     )
+    result["pending"] = result["changed"]
     if not options["write"]:
         result["changed"] = False
     return result
