@@ -36,7 +36,7 @@ def decide(
     pending = {host: seen["pending"] for host, seen in looked.items() if "pending" in seen}
     switching = sorted(host for host, counts in pending.items() if counts["switching"])
     missing = [host for host in nodes if host not in looked]
-    notes = []
+    notes: list[str] = []
     if switching:
         refusal = _refuse(switching, unreachable, missing if limited and not forced else [])
         return Course(SWITCH, refusal, notes, unreachable)
