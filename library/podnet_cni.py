@@ -57,7 +57,9 @@ options:
     choices: [none, package, archive]
     default: none
   archive_dir:
-    description: Where the role unpacked an archive of plugins; a directory in C(/opt/podnet/cni).
+    description:
+      - Where the role unpacked an archive of plugins; a directory in C(/opt/podnet/cni). Without it
+        the one used before stays in use.
     type: str
     default: ''
 attributes:

@@ -42,15 +42,11 @@ options:
   outside:
     description:
       - Addresses outside the pod network that a pod must reach with the host's address.
-      - Without any, the default gateways of the host's routes, unless the host itself gets no
-        answer from them.
+      - A family without any takes the host's default gateway, unless the host itself gets no answer
+        from it.
     type: list
     elements: str
     default: []
-  archive_dir:
-    description: Where the role podnet_cni unpacked an archive of plugins, if it did.
-    type: str
-    default: ''
 attributes:
   check_mode:
     description: Makes and removes nothing and asks nobody; O(state=present) and O(state=absent)
@@ -132,7 +128,6 @@ def argument_spec() -> dict[str, Any]:
         "name": {"type": "str"},
         "targets": {"type": "json", "default": "{}"},
         "outside": {"type": "list", "elements": "str", "default": []},
-        "archive_dir": {"type": "str", "default": ""},
     }
 
 
@@ -149,11 +144,11 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
     if module.check_mode:
         return {"changed": options["state"] == "present"}
     if options["state"] == "present":
-        pod = vars(probe_pod.make(plan, options["node"], options["archive_dir"]))
+        pod = vars(probe_pod.make(plan, options["node"]))
         return {"changed": True, "pod": pod}
     pod = probe_pod.read(plan.name)
     addresses, notes = probe.outside_addresses(plan, pod, options["outside"])
-    seen = probe.probe(options["node"], pod, targets, addresses, bool(options["outside"]))
+    seen = probe.probe(options["node"], pod, targets, addresses, options["outside"])
     seen["notes"] = notes + seen["notes"]
     return dict(seen, changed=False)
 

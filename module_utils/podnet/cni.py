@@ -118,6 +118,8 @@ def inspect(
     seen = Inspection(path=f"{plan.cni.conf_dir}/{plan.cni.conf_name}")
     record = read_record(plan.name)
     _demand_ours(seen.path, plan.name, record)
+    # What was unpacked once serves until another archive is named.
+    archive_dir = archive_dir or record.archive_dir
 
     kinds = plugin_types(plan)
     directories = plugin_directories(plan, archive_dir)
@@ -141,7 +143,7 @@ def inspect(
         raise PodnetError(f"{node_name}: reserved address: {error}") from error
 
     links = _links(plan, kinds, record, install, archive_dir)
-    wanted = Record(seen.path, tuple(links), archive_dir if install == "archive" else "")
+    wanted = Record(seen.path, tuple(links), archive_dir)
     # The record comes first, so that a run that is cut short leaves nothing unknown behind, and
     # the links before the configuration that needs them.
     _collect(seen, files.text_change(record_path(plan.name), wanted.to_text()))

@@ -16,7 +16,8 @@ MOST_IN_TABLE = 20
 MOST_LINES = 100
 
 _SMALLER_PATH = (
-    "the path carries less than the pods' MTU; lower podnet_mtu, or raise the MTU of the underlay"
+    "Where small is ok and full size is not, the path carries less than the pods' MTU: lower "
+    "podnet_mtu, or raise the MTU of the underlay."
 )
 
 
@@ -65,8 +66,7 @@ def report(
     if len(hosts) <= MOST_IN_TABLE:
         lines += _table(hosts, _Seen(targets, absent, cells, probed))
     failures = [f"{host}: not probed: {reason}" for host, reason in absent.items()]
-    for (source, kind, node), failed in cells.items():
-        failures += _sentences(source, kind, node, failed)
+    failures += _sentences(cells)
     asked = sum(int(probed[host]["asked"]) for host in hosts if host not in absent)
     wrong = sum(len(failed) for failed in cells.values())
     lines += _notes(hosts, absent, probed)
@@ -74,6 +74,8 @@ def report(
     if len(failures) > MOST_LINES:
         rest = len(failures) - MOST_LINES
         failures = [*failures[:MOST_LINES], f"... and {rest} more"]
+    if any(sizes == {True} for sizes in map(_sizes, cells.values())):
+        failures.append(_SMALLER_PATH)
     return Report(lines, failures)
 
 
@@ -187,50 +189,56 @@ def _word(failed: Sequence[Mapping[str, Any]], families: Sequence[int]) -> str:
     """Return a cell: one word, or one for each family where they differ."""
     words = []
     for family in families:
-        sizes = {bool(one["full"]) for one in failed if _family(one) == family}
+        sizes = _sizes([one for one in failed if _family(one) == family])
         words.append({0: "ok", 1: "small" if True in sizes else "full", 2: "no"}[len(sizes)])
     if len(set(words)) <= 1:
         return words[0] if words else "-"
     return " ".join(f"{family}:{word}" for family, word in zip(families, words))
 
 
-def _sentences(source: str, kind: str, node: str, failed: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what to say about one cell, a sentence for each family."""
-    what = {
-        "pod": f"{source} -> {node}",
-        "host": f"{source} (the host itself) -> {node}",
-        "gateway": f"{source} -> its own gateway",
-        "outside": f"{source} -> outside",
-    }[kind]
-    sentences = []
-    for family in (4, 6):
-        mine = [one for one in failed if _family(one) == family]
-        if not mine:
-            continue
-        label = f"{what} ({mine[0]['address']})"
-        small = next((one for one in mine if not one["full"]), None)
-        full = next((one for one in mine if one["full"]), None)
-        if full and not small:
-            sentences.append(
-                f"{label}: full size ({full['size']} bytes): {_reason(full)}; small is ok: "
-                f"{_SMALLER_PATH}"
-            )
-        elif small and full and _reason(small) != _reason(full):
-            sentences.append(
-                f"{label}: small: {_reason(small)}; full size ({full['size']} bytes): "
-                f"{_reason(full)}"
-            )
-        elif small:
-            sizes = "small and full size" if full or kind == "outside" else "small"
-            sentences.append(
-                f"{label}: {'' if kind == 'outside' else sizes + ': '}{_reason(small)}"
-            )
-    return sentences
+def _sentences(cells: _Cells) -> list[str]:
+    """Return what to say about the failed cells: what fails alike for the same reason is one line.
+
+    A line names the direction, who sends (pod, host), the family, and the size.
+    """
+    # The inner one is a set that keeps its order.
+    lines: dict[tuple[str, str], dict[str, None]] = {}
+    for (source, kind, node), failed in cells.items():
+        direction = _DIRECTIONS.get(kind, "{source} -> {node}").format(source=source, node=node)
+        for family in (4, 6):
+            mine = [one for one in failed if _family(one) == family]
+            if mine:
+                who = _SENDERS.get(kind, "") + f"IPv{family}"
+                if kind == "outside":
+                    who += " " + ", ".join(one["address"] for one in mine)
+                lines.setdefault((direction, _what(mine)), {})[who] = None
+    return [f"{direction} ({', '.join(who)}): {what}" for (direction, what), who in lines.items()]
+
+
+_DIRECTIONS = {"gateway": "{source} -> its own gateway", "outside": "{source} -> outside"}
+_SENDERS = {"pod": "pod ", "host": "host "}
+
+
+def _what(failed: Sequence[Mapping[str, Any]]) -> str:
+    """Return what failed at which size, for one source, target and family."""
+    small = next((one for one in failed if not one["full"]), None)
+    full = next((one for one in failed if one["full"]), None)
+    if full and not small:
+        return f"full size ({full['size']} bytes): {_reason(full)}; small is ok"
+    if small and full:
+        if _reason(small) == _reason(full):
+            return f"small and full size: {_reason(small)}"
+        return f"small: {_reason(small)}; full size ({full['size']} bytes): {_reason(full)}"
+    return _reason(small) if small else ""
 
 
 def _reason(failed: Mapping[str, Any]) -> str:
     said = f" (said by {failed['router']})" if failed["router"] else ""
     return f"{failed['error']}{said}"
+
+
+def _sizes(failed: Sequence[Mapping[str, Any]]) -> set[bool]:
+    return {bool(one["full"]) for one in failed}
 
 
 def _family(failed: Mapping[str, Any]) -> int:

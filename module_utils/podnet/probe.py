@@ -66,13 +66,17 @@ def questions(
 
 
 def probe(
-    node_name: str, pod: Pod, targets: Mapping[str, Any], outside: Sequence[str], chosen: bool
+    node_name: str,
+    pod: Pod,
+    targets: Mapping[str, Any],
+    outside: Sequence[str],
+    chosen: Sequence[str],
 ) -> dict[str, Any]:
     """Ask everything at once; return ``{asked, failures, outside, notes}``.
 
-    `failures` is a list of ``{kind, node, address, size, full, error, router}``. `chosen`: the
-    outside addresses are the user's own, so silence from them is a failure even when this host
-    itself gets none.
+    `failures` is a list of ``{kind, node, address, size, full, error, router}``. `chosen`
+    are the outside addresses that the user named: silence from them is a failure even when this
+    host itself gets none.
     """
     asked = questions(node_name, pod, targets, outside)
     answers = run([one.probe for one in asked], {"pod": pod.netns, "host": ""})
@@ -89,7 +93,7 @@ def probe(
         if one.kind == "outside-host":
             continue
         if one.kind == "outside" and one.probe.address in silent and not answer.ok:
-            if not chosen:
+            if one.probe.address not in chosen:
                 notes.append(
                     f"outside: the default gateway {one.probe.address} does not answer this host "
                     "either; not judged (podnet_probe_outside names an address that answers)"
@@ -119,7 +123,7 @@ def _failure(one: Question, answer: Answer) -> dict[str, Any]:
 def outside_addresses(plan: Plan, pod: Pod, chosen: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return (addresses to probe outside the network, notes on what is not probed).
 
-    `chosen` are the user's; without any, the default gateways of this host's routes. Raises
+    `chosen` are the user's; a family without any takes the default gateway of this host. Raises
     PodnetError for something in `chosen` that is no address.
     """
     notes: list[str] = []
@@ -135,7 +139,7 @@ def outside_addresses(plan: Plan, pod: Pod, chosen: Sequence[str]) -> tuple[list
         if not own:
             continue
         mine = [one for one in chosen if (":" in one) == (family == 6)]
-        if chosen:
+        if mine:
             addresses += mine
             continue
         gateway = _default_gateway(family)

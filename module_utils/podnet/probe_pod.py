@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from . import files
-from .cni import LEASES, plugin_directories
+from .cni import LEASES, plugin_directories, read_record
 from .cni_runtime import Attachment, Chain
 from .errors import PodnetError
 from .model import Plan, is_network_name, offset, split_cidr
@@ -42,7 +42,7 @@ class Pod:
     mtu: int
 
 
-def make(plan: Plan, node_name: str, archive_dir: str = "") -> Pod:
+def make(plan: Plan, node_name: str) -> Pod:
     """Make the pod on this host, which is `node_name` in the plan, in place of an earlier one.
 
     Raises PodnetError when there is no CNI configuration, a plugin fails, or the pod does not get
@@ -60,7 +60,7 @@ def make(plan: Plan, node_name: str, archive_dir: str = "") -> Pod:
     record: dict[str, Any] = {
         "netns": name,
         "conflist": text,
-        "directories": list(plugin_directories(plan, archive_dir)),
+        "directories": list(plugin_directories(plan, read_record(plan.name).archive_dir)),
         "node": node_name,
     }
     _write_record(plan.name, record)

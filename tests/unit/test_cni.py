@@ -264,6 +264,7 @@ def test_archive_moves_and_goes(root: Root) -> None:
     done(root.plan(), install="archive", archive_dir=two)
     assert str(Path(root.bin / "bridge").readlink()) == two + "/bridge"
     assert names(cni.ARCHIVES) == ["2222"]
+    assert not cni.inspect(root.plan(), "n1", install="archive").changed
     removed(root.plan())
     assert not Path(two).exists()
     with pytest.raises(PodnetError, match="archive_dir"):
