@@ -33,10 +33,21 @@ class Pool:
         first = int.from_bytes(raw, "big") >> (bits - node_prefix)
         return cls(bits, node_prefix, first, 1 << (node_prefix - prefix))
 
-    def number(self, subnet: str) -> int:
-        """Return the number of a canonical subnet; it need not lie in the pool."""
-        address, _ = split_cidr(subnet)
-        return int.from_bytes(pack(address), "big") >> (self.bits - self.node_prefix)
+    def number_of(self, subnet: str) -> int:
+        """Return the number of a canonical subnet, which need not lie in the pool.
+
+        Raises ValueError for another length, another family, or host bits.
+        """
+        address, _, length = subnet.partition("/")
+        raw = pack(address)
+        host_bits = self.bits - self.node_prefix
+        number = int.from_bytes(raw, "big")
+        if len(raw) * 8 != self.bits or length != str(self.node_prefix):
+            family = 4 if self.bits == 32 else 6
+            raise ValueError(f"{subnet} is not an IPv{family} /{self.node_prefix}")
+        if number & ((1 << host_bits) - 1):
+            raise ValueError(f"{subnet} has host bits set")
+        return number >> host_bits
 
     def text(self, number: int) -> str:
         """Return the CIDR of a number."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from . import checks
+from .allocation import Pool
 from .errors import PodnetError
-from .model import is_inside, is_network_name, pack, split_cidr
+from .model import is_network_name, pack, split_cidr
 
 _VERSION = 1
 
@@ -221,27 +222,28 @@ class _Reader:
             (0, allocations.cluster_cidr, allocations.node_prefix),
             (1, allocations.cluster_cidr6, allocations.node_prefix6),
         ):
-            owners: dict[str, str] = {}
+            pool = Pool.of(cidr, prefix) if cidr else None
+            owners: dict[int, str] = {}
             for name, subnets in self.nodes.items():
                 subnet = subnets[index]
                 if not subnet:
                     continue
-                line = self.lines[name]
-                if not cidr:
+                if pool is None:
                     family = "6" if index else ""
-                    raise self._wrong(f"{name}: {subnet}, but no cluster_cidr{family}", line)
+                    raise self._wrong(
+                        f"{name}: {subnet}, but no cluster_cidr{family}", self.lines[name]
+                    )
                 try:
-                    length = split_cidr(subnet)[1]
-                    inside = is_inside(subnet, cidr)
+                    number = pool.number_of(subnet)
                 except ValueError as error:
-                    raise self._wrong(f"{name}: {error}", line) from error
-                if length != prefix:
-                    raise self._wrong(f"{name}: {subnet} is not a /{prefix}", line)
-                if not inside:
-                    raise self._wrong(f"{name}: {subnet} is not inside {cidr}", line)
-                other = owners.setdefault(subnet, name)
+                    raise self._wrong(f"{name}: {error}", self.lines[name]) from error
+                if not pool.holds(number):
+                    raise self._wrong(f"{name}: {subnet} is not inside {cidr}", self.lines[name])
+                other = owners.setdefault(number, name)
                 if other != name:
-                    raise self._wrong(f"{subnet} belongs to {other} and to {name}", line)
+                    raise self._wrong(
+                        f"{subnet} belongs to {other} and to {name}", self.lines[name]
+                    )
 
 
 def _cut(text: str) -> str:

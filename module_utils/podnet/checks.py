@@ -17,6 +17,8 @@ Check = Callable[[Any], Any]
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _PLUGIN_OPTION_DEPTH = 20
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}\Z")
+_LENGTH = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
 _ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}\Z")
 
 
@@ -112,7 +114,7 @@ def address(family: int) -> Callable[[Any], tuple[str, int | None]]:
             raise ValueError(f"must be an IPv{family} address such as {example}{hint}")
         if not slash:
             return _text(number, family), None
-        if not re.match(r"[0-9]{1,3}\Z", length, re.ASCII) or not 1 <= int(length) <= bits:
+        if not _LENGTH.match(length) or not 1 <= int(length) <= bits:
             raise ValueError(f"must have a prefix length from 1 to {bits} after the slash")
         return _text(number, family), int(length)
 
@@ -132,7 +134,7 @@ def cidr(family: int) -> Callable[[Any], str]:
             found = isinstance(value, str) and _number(text, other) is not None
             hint = f"; this is IPv{other}, set the variable of that family" if found else ""
             raise ValueError(f"must be an IPv{family} CIDR such as {example}{hint}")
-        if not slash or not re.match(r"[0-9]{1,3}\Z", length, re.ASCII) or int(length) > bits:
+        if not slash or not _LENGTH.match(length) or int(length) > bits:
             raise ValueError(f"must be a CIDR with a length from 0 to {bits}, such as {example}")
         mask = (1 << (bits - int(length))) - 1
         if number & mask:
@@ -145,7 +147,7 @@ def cidr(family: int) -> Callable[[Any], str]:
 
 def _number(text: str, family: int) -> int | None:
     # inet_pton alone would take a NUL or a zone for an error of its own kind.
-    if not re.match(r"[0-9a-fA-F.:]{2,45}\Z", text):
+    if not _ADDRESS.match(text):
         return None
     try:
         raw = socket.inet_pton(socket.AF_INET if family == 4 else socket.AF_INET6, text)

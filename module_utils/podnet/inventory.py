@@ -21,6 +21,8 @@ _SHOWN = 25
 
 _UNSET = object()
 
+_ADDRESS = {family: checks.address(family) for family in (4, 6)}
+
 
 class Problems:
     """Collects what is wrong; one problem reads as one line, several as a list."""
@@ -227,6 +229,7 @@ def _addresses(
     """Return the host's two underlay addresses; ansible_host fills in what is not set."""
     found: list[tuple[str, int | None]] = []
     reach = raw.get("ansible_host") or name
+    literal = isinstance(reach, str) and "/" not in reach
     wrong = False
     for key, family in (("podnet_node_ip", 4), ("podnet_node_ip6", 6)):
         if key in own or key in undefined:
@@ -234,7 +237,7 @@ def _addresses(
             found.append(own.get(key) or ("", None))
             continue
         try:
-            found.append(checks.address(family)(reach))
+            found.append(_ADDRESS[family](reach) if literal else ("", None))
         except ValueError:
             found.append(("", None))
     if found[0][0] == "" and found[1][0] == "" and not wrong:

@@ -204,7 +204,7 @@ def derive_mac(subnet: str, subnet6: str) -> str:
         address, length = split_cidr(subnet6)
         number = int.from_bytes(pack(address), "big") >> (128 - length)
         raw = b"\x06" + (number & (2**40 - 1)).to_bytes(5, "big")
-    return ":".join(f"{byte:02x}" for byte in raw)
+    return raw.hex(":")
 
 
 def _endpoints(host: Host, subnet: str, subnet6: str, problems: Problems) -> tuple[Endpoint, ...]:

@@ -70,7 +70,7 @@ def carve_family(
     if len(problems.lines) > number:
         return nothing
     pool = Pool.of(cidr, prefix)
-    fixed = {name: pool.number(subnet) for name, subnet in kept.items()}
+    fixed = {name: pool.number_of(subnet) for name, subnet in kept.items()}
     present = {host.name for host in hosts}
     owners = {value: name for name, value in fixed.items()}
     family = _Family(suffix, cidr, inventory.allocations_file, pool, kept, owners, present)
@@ -163,7 +163,7 @@ def _check_pin(family: _Family, host: Host, pin: str, problems: Problems) -> int
     if split_cidr(pin)[1] != pool.node_prefix:
         problems.add(f"{label} is not a /{pool.node_prefix} (podnet_node_prefix{suffix})")
         return None
-    number = pool.number(pin)
+    number = pool.number_of(pin)
     if not pool.holds(number):
         problems.add(f"{label} is outside podnet_cluster_cidr{suffix} {family.cidr}")
         return None

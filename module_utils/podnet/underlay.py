@@ -134,7 +134,10 @@ def check_addresses(
             number = int.from_bytes(pack(address), "big")
             for low, high, cidr, what in _RANGES[family]:
                 if low <= number <= high:
-                    problems.add(f"{label} is in {cidr} ({what}), which no node can use")
+                    problems.add(
+                        f"{label} is in {cidr} ({what}), which no node can use: set the"
+                        " address that the other nodes reach"
+                    )
             if prefix is not None:
                 _check_host_part(label, number, prefix, family, problems)
             other = owners.setdefault(address, host.name)
@@ -204,7 +207,7 @@ def check_one_segment(group: Segments, problems: Problems) -> None:
     shown = [f"{one} ({cidr}) and {firsts[0][0]} ({firsts[0][1]})" for one, cidr in firsts[1:4]]
     alone = all(split_cidr(cidr)[1] == full for _, cidr in firsts)
     hint = f"; a /{full} leaves nobody on-link, give the segment's prefix length" if alone else ""
-    rest = f" and {apart - len(shown)} more pairs" if apart > len(shown) else ""
+    rest = f" and {apart - len(shown)} more" if apart > len(shown) else ""
     problems.add(
         f"podnet_backend: host-gw needs all hosts on one segment, and these share none:"
         f" {', '.join(shown)}{rest}{hint}: set podnet_backend to vxlan and podnet_direct_routing"
