@@ -1,0 +1,60 @@
+# The project's commands; `make` lists them. A line `target: ## text` is help.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+# The lab's hosts are containers (nspawn) made from a Debian tree (mmdebstrap); netcat-openbsd
+# connects SSH into the lab's network namespace.
+APT_PACKAGES := systemd-container mmdebstrap nftables iproute2 iputils-ping openssh-client \
+  netcat-openbsd procps python3-venv
+
+HOSTS ?= 3
+SEGMENTS ?= 1
+LAB ?= lab
+HOST ?= n1
+
+.PHONY: help
+help: ## List the targets
+	@echo "usage: make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The project's environment
+
+.PHONY: venv apt
+venv: $(VENV)/.stamp ## Make .venv and install what the lab needs from apt
+
+$(VENV)/.stamp: requirements-dev.txt requirements.txt | apt
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# Asked every time, because it takes 20 ms; installs only what is missing.
+apt:
+	@missing=""; for package in $(APT_PACKAGES); do \
+	  dpkg-query --show --showformat='$${Status}' $$package 2>/dev/null \
+	    | grep -q 'ok installed' || missing+=" $$package"; \
+	done; \
+	if [[ -n $$missing ]]; then \
+	  echo "installing:$$missing"; \
+	  apt-get update --quiet=2; \
+	  DEBIAN_FRONTEND=noninteractive \
+	    apt-get install --yes --quiet=2 --no-install-recommends $$missing; \
+	fi
+
+# The lab
+
+.PHONY: image lab-up lab-down lab-shell
+image: venv ## Make the lab hosts' root filesystem (once)
+	$(PYTHON) -m lab image
+
+lab-up: venv ## Make a lab (HOSTS=3 SEGMENTS=1 LAB=lab)
+	$(PYTHON) -m lab up --name $(LAB) --hosts $(HOSTS) --segments $(SEGMENTS)
+
+lab-down: venv ## End the lab; nothing is left (LAB=lab)
+	$(PYTHON) -m lab down --name $(LAB)
+
+lab-shell: venv ## Open a root shell on a host (HOST=n1 LAB=lab)
+	$(PYTHON) -m lab shell --name $(LAB) $(HOST)
