@@ -39,7 +39,8 @@ options:
   mtu:
     description:
       - MTU of pods in bytes.
-      - Without it the plan's is used if it is a number, else that of the bridge on this host.
+      - Without it the plan's is used if it is a number, else that of the bridge on this host, else
+        that of the bridge as M(podnet_network) would make it.
     type: int
   reserved:
     description:

@@ -19,6 +19,7 @@ from .errors import PodnetError
 from .files import LinkChange, TextChange, TreeRemoval
 from .model import Plan, is_directory, pack
 from .netns import interface_mtu
+from .network import look
 
 __all__ = ["Inspection", "apply", "conflist", "inspect", "inspect_absent", "plugin_directories"]
 
@@ -95,9 +96,10 @@ def inspect(
     """Say what this host needs to be `node_name`'s CNI configuration; change nothing.
 
     `mtu` is the pods' MTU in bytes; None takes the plan's if it is a number, else that of the
-    bridge as it is. `reserved` adds to the endpoints' addresses of the plan and of
-    /etc/podnet/NAME/endpoints.json. With `install` "package" or "archive", plugins that
-    `podnet_cni_bin_dir` lacks are linked there; `archive_dir` is where an archive was unpacked.
+    bridge as it is, else that of the bridge as podnet_network would make it. `reserved` adds to
+    the endpoints' addresses of the plan and of /etc/podnet/NAME/endpoints.json. With `install`
+    "package" or "archive", plugins that `podnet_cni_bin_dir` lacks are linked there; `archive_dir`
+    is where an archive was unpacked.
 
     Raises PodnetError for anything that keeps the file from being written; a missing plugin is
     such a thing unless `demand_plugins` is false.
@@ -276,12 +278,8 @@ def _mtu(plan: Plan, node_name: str, mtu: int | None) -> int:
     if plan.mtu.isdigit():
         return int(plan.mtu)
     found = interface_mtu(plan.bridge)
-    if found is None:
-        raise PodnetError(
-            f"{node_name}: the pods' MTU is not known: podnet_mtu is {plan.mtu!r} and there is no "
-            f"bridge {plan.bridge} to ask; run podnet_network first, or give mtu"
-        )
-    return found
+    # No bridge yet: a check run before the first one. Then it is what podnet_network would make.
+    return found if found is not None else look(plan, node_name).final.links[plan.bridge].mtu
 
 
 def _demand_ours(path: str, name: str, record: Record) -> None:

@@ -68,7 +68,9 @@ _SEND_ERRORS = {
     errno.EHOSTUNREACH: "host unreachable",
     errno.EPERM: "dropped by a firewall on this host",
     errno.EACCES: "prohibited by a route",
-    errno.EINVAL: "prohibited by a route",
+    # What IPv6 says of a neighbour table that is full, and both families of a blackhole.
+    errno.EINVAL: "a blackhole route, or a full neighbour table here (sysctl gc_thresh3)",
+    errno.ENOBUFS: "a full queue, or a full neighbour table here (sysctl gc_thresh3)",
 }
 
 
@@ -201,7 +203,7 @@ class _Round:
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 answer.error = "message too long: the device here has a smaller MTU"
-            elif error.errno in (errno.ENOBUFS, errno.EAGAIN):
+            elif error.errno == errno.EAGAIN:
                 pass  # a full queue: the next try comes
             else:
                 answer.error = _SEND_ERRORS.get(error.errno or 0, error.strerror or str(error))

@@ -266,9 +266,9 @@ def test_a_host_that_fails_is_named_and_the_others_are_probed(
     three: list[Host], tmp_path: Path
 ) -> None:
     three[1].ip("link set cni0 name away0")
-    three[1].ip("link add name cni0 type veth peer name cni1")
+    three[1].ip("link add name cni0 mtu 1500 type veth peer name cni1")
     try:
-        status, said = prove(tmp_path, three, plan_document(3), "-e", "podnet_cni_mtu=1500")
+        status, said = prove(tmp_path, three, plan_document(3))
     finally:
         three[1].ip("link del cni0")
         three[1].ip("link set away0 name cni0 up")

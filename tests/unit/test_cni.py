@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -290,5 +291,16 @@ def test_bad_arguments(root: Root) -> None:
         cni.inspect(root.plan(), "n1", 100)
     with pytest.raises(PodnetError, match="reserved address"):
         cni.inspect(root.plan(), "n1", reserved=["x"])
-    with pytest.raises(PodnetError, match=r"MTU is not known.*no bridge cni0"):
-        cni.inspect(root.plan(mtu="auto"), "n1")
+
+
+def test_mtu_without_a_bridge_is_what_the_network_would_have(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.plugins(root.bin)
+    final = SimpleNamespace(links={"cni0": SimpleNamespace(mtu=1430)})
+    monkeypatch.setattr(cni, "interface_mtu", lambda _bridge: None)
+    monkeypatch.setattr(cni, "look", lambda _plan, _node: SimpleNamespace(final=final))
+    assert cni.inspect(root.plan(mtu="auto"), "n1").mtu == 1430
+    monkeypatch.setattr(cni, "interface_mtu", lambda _bridge: 1400)
+    assert cni.inspect(root.plan(mtu="auto"), "n1").mtu == 1400
+    assert cni.inspect(root.plan(mtu="auto"), "n1", 1300).mtu == 1300
