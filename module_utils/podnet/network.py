@@ -41,6 +41,7 @@ class Look(NamedTuple):
     final: State
     switching: bool
     strict: bool
+    restored: dict[str, str]
     warnings: list[str]
 
 
@@ -102,8 +103,8 @@ def look(plan: Plan, name: str) -> Look:
     )
     _demand_no_overlap(plan, node, seen.foreign)
     before = seen.state
-    for key, value in restorable.items():
-        final.sysctls.setdefault(key, value)
+    restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
+    final.sysctls.update(restored)
     strict = before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links)
     _add_ports(plan, known, before, final, links)
     _demand_no_stranded_pods(plan, node, before, final)
@@ -112,7 +113,7 @@ def look(plan: Plan, name: str) -> Look:
     switching = known is not None and (
         known.parameters != record.parameters(plan) or known.phase in phases.PHASES[:3]
     )
-    return Look(plan, node, host, known, before, final, switching, strict, [])
+    return Look(plan, node, host, known, before, final, switching, strict, restored, [])
 
 
 def outcome(seen: Look, phase: str) -> Outcome:
@@ -142,7 +143,9 @@ def converge(plan: Plan, name: str, phase: str, check: bool) -> Outcome:
             ahead = replace(_record(seen, phase, after), phase=phase)
             record.save(plan.name, ahead)
             record.keep_originals(plan.name, seen.before.sysctls, after.sysctls)
-            _apply_or_undo(seen, after, result.changes)
+            begun = seen.before.copy()
+            begun.files[record.path(plan.name)] = record.dump(ahead)
+            _apply_or_undo(seen, after, changes(begun, after))
             _demand_reached(seen, after)
         _settle_originals(plan, after)
         return result
@@ -200,7 +203,13 @@ def _target(seen: Look, phase: str) -> State:
     after = phases.target(seen.before, seen.final, phase, seen.strict).copy()
     after.files = boot.unit_files(seen.plan.name)
     after.files[record.path(seen.plan.name)] = record.dump(_record(seen, phase, after))
-    after.boot = boot.render(after)
+    lasting = after.copy()
+    if phase in (phases.COMMIT, phases.ALL):
+        # A value that is put back is the host's own again: its boot files set it, not ours.
+        lasting.sysctls = {
+            key: value for key, value in after.sysctls.items() if key not in seen.restored
+        }
+    after.boot = boot.render(lasting)
     return after
 
 

@@ -89,11 +89,11 @@ class Host:
 
 
 @contextlib.contextmanager
-def hosts(count: int, mtu: int = 1500) -> Iterator[list[Host]]:
+def hosts(count: int, mtu: int = 1500, bare: bool = False) -> Iterator[list[Host]]:
     """Make an underlay and `count` hosts n1, n2, ... at 192.0.2.11, ... with a pod bridge each.
 
     Pods of n1 have 10.244.0.0/24 and fd00:244::/64, of n2 10.244.1.0/24 and so on; plain routes
-    lead to the others.
+    lead to the others. With `bare` there is the underlay alone.
     """
     made: list[Host] = []
     try:
@@ -114,6 +114,8 @@ def hosts(count: int, mtu: int = 1500) -> Iterator[list[Host]]:
             host.ip(f"addr add 192.0.2.{11 + number}/24 dev eth0")
             host.ip(f"addr add fd00:2::{11 + number}/64 dev eth0 nodad")
             host.ip("route add default via 192.0.2.1")
+            if bare:
+                continue
             host.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
             host.ip("link add name cni0 type bridge")
             host.ip(f"link set cni0 mtu {mtu} up")

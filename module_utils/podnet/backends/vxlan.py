@@ -49,10 +49,16 @@ class Vxlan(Backend):
         device = plan.device
         state.fdb[device, peer.mac] = peer.ip if plan.underlay == 4 else peer.ip6
         for subnet in (peer.subnet, peer.subnet6):
-            if subnet:
-                vtep = subnet.partition("/")[0]
-                state.neighbours[device, vtep] = peer.mac
-                state.routes[subnet] = f"via {vtep} dev {device} onlink"
+            if not subnet:
+                continue
+            vtep = subnet.partition("/")[0]
+            state.neighbours[device, vtep] = peer.mac
+            if ":" in vtep:
+                # IPv6 looks a gateway up even with `onlink` and refuses one that it would reach
+                # over another device (ip6_route_check_nh_onlink): as long as the subnet itself is
+                # routed another way, it needs a route of its own.
+                state.routes[f"{vtep}/128"] = f"dev {device}"
+            state.routes[subnet] = f"via {vtep} dev {device} onlink"
 
     def is_direct(self, plan: Plan, node: Node, host: Host, peer: Node) -> bool:
         """Whether both ends send to each other without VXLAN: all families on-link."""
