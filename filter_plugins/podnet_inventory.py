@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleFilterError
+from jinja2 import Undefined
+from jinja2.exceptions import UndefinedError
+
+_CAPTURED = "A captured exception marker was tripped: "
 
 #: Beside every podnet_ variable.
 _OTHER = ("ansible_host", "inventory_dir")
@@ -35,14 +39,23 @@ def _collect(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         if not key.startswith("podnet_") and key not in _OTHER:
             continue
         try:
-            value = variables[key]
-        except AnsibleError as error:
-            undefined[str(key)] = str(error.message)
-            continue
-        found[str(key)] = value
+            found[str(key)] = _resolved(variables[key])
+        except (AnsibleError, UndefinedError) as error:
+            undefined[str(key)] = str(getattr(error, "message", error)).removeprefix(_CAPTURED)
     if undefined:
         found["undefined"] = undefined
     return found
+
+
+def _resolved(value: Any) -> Any:
+    """Template all of a value now; Ansible may have put it off, or put a failure in its place."""
+    if isinstance(value, Undefined):
+        str(value)  # raises what went wrong
+    if isinstance(value, Mapping):
+        return {key: _resolved(value[key]) for key in value}
+    if isinstance(value, list | tuple):
+        return [_resolved(item) for item in value]
+    return value
 
 
 class FilterModule:

@@ -180,10 +180,35 @@ def test_one_clear_error_and_no_file(project: Project, variable: str, value: obj
     assert sorted(path.name for path in project.record.parent.iterdir()) == before
 
 
-def test_undefined_names_host_and_variable(project: Project) -> None:
-    project.hosts({"n1": {"ansible_host": "192.0.2.1"}, "n2": {"podnet_node_ip": "{{ eth9.ip }}"}})
+def test_what_cannot_be_computed_names_host_and_variable(project: Project) -> None:
+    broken = {
+        "podnet_node_ip": "{{ eth9.ip }}",
+        "podnet_bridge": "br-{{ rack }}",
+        "podnet_mtu": "{{ 1500 / 0 }}",
+        "podnet_endpoints": [{"name": "{{ service }}"}],
+    }
+    project.hosts({"n1": {"ansible_host": "192.0.2.1"}, "n2": broken})
     output = project.play().stdout
     assert "n2: podnet_node_ip: cannot be computed: 'eth9' is undefined" in output
+    assert "n2: podnet_bridge: cannot be computed: 'rack' is undefined" in output
+    assert "n2: podnet_mtu: cannot be computed: Error rendering template: division by" in output
+    assert "n2: podnet_endpoints: cannot be computed: 'service' is undefined" in output
+
+
+def test_templates_of_a_host_are_computed_for_it(project: Project) -> None:
+    project.hosts(
+        {"n1": {"number": 1}, "n2": {"number": 2}},
+        podnet_node_ip="192.0.2.{{ number }}/24",
+        podnet_endpoints=[{"name": "dns-{{ number }}"}],
+        podnet_vxlan_device="podnet.{{ podnet_vxlan_vni }}",
+        podnet_vxlan_vni="{{ 6 * 7 }}",
+    )
+    failed = project.play()
+    assert failed.returncode == 0, failed.stdout
+    plan = json.loads(project.documents()[0])
+    assert plan["device"] == "podnet.42"
+    assert [node["ip"] for node in plan["nodes"]] == ["192.0.2.1", "192.0.2.2"]
+    assert [node["endpoints"][0]["name"] for node in plan["nodes"]] == ["dns-1", "dns-2"]
 
 
 def test_a_damaged_file_is_left_alone(project: Project) -> None:
