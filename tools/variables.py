@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,13 @@ def argument_specs() -> str:
             f"      {one.name}:",
             "        type: raw",
             f"        default: {json.dumps(one.default)}",
-            f"        description: {json.dumps(one.meaning[0].upper() + one.meaning[1:] + '.')}",
+            "        description: >-",
+            *textwrap.wrap(
+                one.meaning[0].upper() + one.meaning[1:] + ".",
+                98,
+                initial_indent=" " * 10,
+                subsequent_indent=" " * 10,
+            ),
         ]
     return "\n".join(lines) + "\n"
 

@@ -187,10 +187,10 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         return Host(str(name))
     own: dict[str, Any] = {}
     for key, value in raw.items():
-        if not key.startswith("podnet_"):
-            continue
         variable = BY_NAME.get(key)
         if variable is None:
+            if not key.startswith("podnet_"):
+                continue
             hint = checks.closest(key, list(BY_NAME))
             problems.add(f"{name}: {checks.show(key)[1:-1]} is not a variable of podnet{hint}")
         elif not variable.per_host:

@@ -67,9 +67,8 @@ def table(found: Sequence[dict[str, str]]) -> list[str]:
     """Return the rows as lines of text; columns that are empty everywhere are left out."""
     keys = [key for key in _TITLES if any(row[key] for row in found)]
     widths = {key: max(len(_TITLES[key]), *(len(row[key]) for row in found)) for key in keys}
-    lines = ["  ".join(_TITLES[key].ljust(widths[key]) for key in keys)]
-    lines += ["  ".join(row[key].ljust(widths[key]) for key in keys) for row in found]
-    return [line.rstrip() for line in lines]
+    line = "  ".join(f"{{{key}:<{widths[key]}}}" for key in keys)
+    return [line.format_map(row).rstrip() for row in (_TITLES, *found)]
 
 
 def summary(outcome: Outcome) -> list[str]:

@@ -7,6 +7,8 @@ compared pair by pair.
 
 from __future__ import annotations
 
+import functools
+import socket
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
@@ -76,10 +78,15 @@ def network(address: str, prefix: int | None) -> str:
     """Return the CIDR of the network that an address is in, "" without a prefix length."""
     if prefix is None or not address:
         return ""
-    raw = pack(address)
-    bits = len(raw) * 8
-    first = int.from_bytes(raw, "big") >> (bits - prefix) << (bits - prefix)
-    return f"{unpack(first.to_bytes(len(raw), 'big'))}/{prefix}"
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    raw = socket.inet_pton(family, address)
+    return _network(int.from_bytes(raw, "big") >> (len(raw) * 8 - prefix), prefix, len(raw))
+
+
+@functools.lru_cache(maxsize=1024)
+def _network(number: int, prefix: int, size: int) -> str:
+    # Thousands of hosts share few networks.
+    return f"{unpack((number << (size * 8 - prefix)).to_bytes(size, 'big'))}/{prefix}"
 
 
 def segments(hosts: Sequence[Host], family: int) -> Segments:
