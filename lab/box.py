@@ -151,12 +151,13 @@ class Box:
     def destroy(self) -> None:
         """End the host and remove all there is of it."""
         self.cut()
+        self.forget()
         machine.unmount_below(self.directory)
         machine.remove_tree(self.directory)
         machine.remove_tree(self.lab / "disk" / self.host.name)
 
     def forget(self) -> None:
-        """Remove what systemd-nspawn leaves on the machine for a container that was killed."""
+        """Remove what systemd-nspawn leaves in /run for a container that has ended."""
         with contextlib.suppress(FileNotFoundError):
             status = (self.directory / "root").stat()
             lock = _NSPAWN_RUN / "locks" / f"inode-{status.st_dev}:{status.st_ino}"
@@ -185,7 +186,7 @@ class Box:
         leader = self.leader()
         if not leader:
             raise LabError(f"{self.host.name} is off; `python -m lab start {self.host.name}`")
-        return ["nsenter", f"--target={leader}", "--all", "--root", "--wd=/", "--", *argv]
+        return ["nsenter", f"--target={leader}", "--all", "--root", "--wdns=/", "--", *argv]
 
     def answers(self) -> bool:
         """Whether the host's SSH server answers, asked from within the lab's namespace."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     options = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.function
+    # A polite end (a CI job that is cancelled) clears up as an interrupt does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return command(options)
     except LabError as error:

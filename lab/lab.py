@@ -123,6 +123,7 @@ class Lab:
                 self._write_files()
             except BaseException:
                 self._clear()
+                borrowed.give_back()
                 raise
 
     def down(self) -> list[str]:
@@ -156,9 +157,7 @@ class Lab:
     def remove(self, host: str) -> None:
         """End a host and remove it, its disk included."""
         with self._locked():
-            gone = self._box(host)
-            gone.forget()
-            gone.destroy()
+            self._box(host).destroy()
             state = self._state()
             state["hosts"].remove(host)
             self._write_state(state)
@@ -353,8 +352,9 @@ class Lab:
             self._close_ssh_masters()
         machine.end_cgroup(self.netns)
         for directory in sorted((self.directory / "hosts").glob("n*")):
-            layout = Layout(wide=True)  # a name is all that is asked for
-            Box(layout.host(directory.name), self.directory, self.netns, DEFAULT_MTU).forget()
+            # Its name is all that matters here, not where it was; lab.json may be damaged.
+            host = Layout(wide=True).host(directory.name)
+            Box(host, self.directory, self.netns, DEFAULT_MTU).forget()
         if self.directory.exists():
             with contextlib.suppress(LabError):  # damaged or never written: the default then
                 left = inventory.remove(Path(self._state()["inventory"]))
