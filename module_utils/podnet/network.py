@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Sequence
 from . import boot, files, phases, record
 from .backends import BACKENDS
 from .desire import desired, own_node
-from .diff import Change, changes
+from .diff import Change, changes, is_same_device
 from .errors import PodnetError
 from .host import Host
 from .kernel import apply as edge
@@ -103,6 +103,7 @@ def look(plan: Plan, name: str) -> Look:
     )
     _demand_no_overlap(plan, node, seen.foreign)
     before = seen.state
+    _recognise_renamed(before, final)
     restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
     final.sysctls.update(restored)
     strict = before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links)
@@ -364,6 +365,20 @@ def _demand_no_stranded_pods(plan: Plan, node: Node, before: State, final: State
             f"lose {', '.join(lost)}. Stop the pods of this host first, or keep its subnet "
             "(podnet_subnet) and podnet_bridge"
         )
+
+
+def _recognise_renamed(before: State, final: State) -> None:
+    """Mark a desired VXLAN device that exists under another name, so that it is renamed.
+
+    The kernel has no two devices with one VNI and port (vxlan_vni_in_use in vxlan_core.c), so a
+    new name cannot be made beside the old one.
+    """
+    for name, link in final.links.items():
+        if link.kind != "vxlan" or name in before.links:
+            continue
+        for other, old in before.links.items():
+            if other not in final.links and is_same_device(old, link):
+                final.links[name] = link._replace(ifindex=old.ifindex)
 
 
 def _add_router_advertisements(plan: Plan, node: Node, host: Host, final: State) -> None:

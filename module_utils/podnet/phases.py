@@ -31,10 +31,16 @@ def target(before: State, final: State, phase: str, strict: bool) -> State:
     if phase in (COMMIT, ALL):
         return final
     result = final.copy()
+    names = {link.ifindex: name for name, link in final.links.items() if link.ifindex}
     moves: dict[str, str] = {}
     for name, link in before.links.items():
         wanted = final.links.get(name)
-        if wanted is None:
+        if link.ifindex in names:
+            # The same device under another name: it is renamed with all that hangs on it.
+            moves[name] = names[link.ifindex]
+            mtu = min(link.mtu, final.links[moves[name]].mtu)
+            result.links[moves[name]] = final.links[moves[name]]._replace(mtu=mtu)
+        elif wanted is None:
             result.links[name] = link
         elif is_same_device(link, wanted):
             # Larger packets only when all hosts are done; smaller ones at once.
