@@ -116,7 +116,7 @@ missing:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import cni
+from ansible.module_utils.podnet import cni, endpoint_run
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError
 from ansible.module_utils.podnet.model import Plan, is_network_name
@@ -160,6 +160,8 @@ def run(module: AnsibleModule, plan: Plan | None) -> dict[str, Any]:
             options["node"],
             options["mtu"],
             reserved=options["reserved"],
+            # Predicted, so that a check before the endpoints are there shows what a run writes.
+            endpoints=endpoint_run.addresses(plan, options["node"]),
             install=options["install"],
             archive_dir=options["archive_dir"],
             demand_plugins=options["state"] == "present",

@@ -32,6 +32,9 @@ ARCHIVES = "/opt/podnet/cni"
 #: host-local keeps a file for each address it has handed out in a directory for each network.
 LEASES = "/var/lib/cni/networks"
 
+#: Where runtimes keep the results of ADD (libcni 1.x, 0.x).
+_RUNTIME_CACHES = ("/var/lib/cni/results", "/var/lib/cni/cache")
+
 #: File names that CNI runtimes read (libcni's ConfFiles).
 _EXTENSIONS = (".conf", ".conflist", ".json")
 
@@ -89,6 +92,7 @@ def inspect(
     mtu: int | None = None,
     *,
     reserved: Iterable[str] = (),
+    endpoints: Iterable[str] | None = None,
     install: str = "none",
     archive_dir: str = "",
     demand_plugins: bool = True,
@@ -125,8 +129,14 @@ def inspect(
 
     kinds = plugin_types(plan)
     directories = plugin_directories(plan, archive_dir)
+    if install == "archive":
+        directories = tuple(one for one in directories if one not in DISTRIBUTION_DIRS)
     for kind in kinds:
-        program = find_plugin(kind, directories)
+        if install == "archive" and f"{plan.cni.bin_dir}/{kind}" in record.links:
+            # Our own link proves nothing about the archive that is wanted now.
+            program = find_plugin(kind, directories[1:])
+        else:
+            program = find_plugin(kind, directories)
         if program is None:
             seen.missing.append(kind)
         else:
@@ -138,9 +148,9 @@ def inspect(
 
     seen.mtu = _mtu(plan, node_name, mtu)
     seen.cni_version = best_version(supported_versions(sorted(set(seen.plugins.values()))))
-    endpoints = [*reserved, *recorded_endpoints(plan.name)]
+    taken = [*reserved, *(recorded_endpoints(plan.name) if endpoints is None else endpoints)]
     try:
-        seen.content = conflist(plan, node, seen.mtu, endpoints, seen.cni_version)
+        seen.content = conflist(plan, node, seen.mtu, taken, seen.cni_version)
     except ValueError as error:
         raise PodnetError(f"{node_name}: reserved address: {error}") from error
 
@@ -182,11 +192,11 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
             _collect(seen, files.link_change(link, None))
     if record.archive_dir and not _used_by_others(name, record.archive_dir):
         _collect(seen, files.tree_removal(record.archive_dir))
-    leases = _leases(name)
-    if leases:
+    held = leases(name)
+    if held:
         seen.warnings.append(
-            f"{LEASES}/{name}: pods still hold {len(leases)} address(es) ({', '.join(leases[:5])}"
-            f"{', ...' if len(leases) > 5 else ''}); the directory was left for their removal"
+            f"{LEASES}/{name}: pods still hold {len(held)} address(es) ({', '.join(held[:5])}"
+            f"{', ...' if len(held) > 5 else ''}); the directory was left for their removal"
         )
     else:
         _collect(seen, files.tree_removal(f"{LEASES}/{name}"))
@@ -199,8 +209,9 @@ def apply(inspection: Inspection, name: str) -> None:
     if not inspection.changes:
         return
     if inspection.present:
-        # host-local makes these when the first pod starts; they are ours to take away if so.
-        files.note_missing_directories(LEASES)
+        # host-local and the runtimes make these for the first pod of the host, if it is ours.
+        for path in (LEASES, *_RUNTIME_CACHES):
+            files.note_missing_directories(path)
     for change in inspection.changes:
         change.apply()
     if not inspection.present:
@@ -397,18 +408,18 @@ def _unseen_plugins(plan: Plan, plugins: dict[str, str], links: dict[str, str]) 
     ]
 
 
-def _leases(name: str) -> list[str]:
+def leases(name: str) -> list[str]:
     """Return the addresses that host-local has handed out for network `name`."""
     try:
         entries = sorted(entry.name for entry in Path(f"{LEASES}/{name}").iterdir())
     except OSError:
         return []
-    leases = []
+    found = []
     for entry in entries:
         try:
             # On disk an IPv6 address is spelled as it is, save on Windows.
             pack(entry)
         except ValueError:
             continue
-        leases.append(entry)
-    return leases
+        found.append(entry)
+    return found

@@ -237,7 +237,8 @@ def prune_directories(own: Iterable[str] = ()) -> list[str]:
     """Remove the remembered directories that are empty now, deepest first; return their names.
 
     `own` names further directories that are podnet's by their name. One that still holds
-    something stays, and stays remembered. At last the list itself goes, and with it `STATE`.
+    something stays, and stays remembered while a network is left that will prune again; after the
+    last one it belongs to whoever uses it. At last the list itself goes, and with it `STATE`.
     """
     remembered = _remembered()
     removed: list[str] = []
@@ -251,7 +252,9 @@ def prune_directories(own: Iterable[str] = ()) -> list[str]:
         except OSError:
             if one in remembered:
                 kept.append(one)
-    if sorted(kept) != sorted(remembered - {STATE}):
+    if not any(entry.is_dir() for entry in Path(STATE).glob("*")):
+        kept = []
+    if sorted(kept) != sorted(remembered):
         if kept:
             write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(kept)))
         else:

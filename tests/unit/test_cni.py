@@ -68,6 +68,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "etc" / "podnet" / "directories"))
     monkeypatch.setattr(cni, "DISTRIBUTION_DIRS", (str(made.distribution),))
     monkeypatch.setattr(cni, "LEASES", str(tmp_path / "var" / "lib" / "cni" / "networks"))
+    monkeypatch.setattr(cni, "_RUNTIME_CACHES", (str(tmp_path / "var/lib/cni/results"),))
     monkeypatch.setattr(cni, "ARCHIVES", str(tmp_path / "opt" / "podnet" / "cni"))
     (tmp_path / "etc").mkdir()
     (tmp_path / "opt").mkdir()
@@ -110,6 +111,7 @@ def test_life_of_a_configuration(root: Root) -> None:
     leases = Path(cni.LEASES) / "podnet"
     leases.mkdir(parents=True)
     (leases / "last_reserved_ip.0").write_text("10.244.0.2")
+    (leases.parent.parent / "results").mkdir()
     gone = removed(plan)
     assert gone.changed
     assert gone.warnings == []
@@ -270,6 +272,19 @@ def test_archive_moves_and_goes(root: Root) -> None:
     assert not Path(two).exists()
     with pytest.raises(PodnetError, match="archive_dir"):
         cni.inspect(root.plan(), "n1", install="archive", archive_dir="/etc")
+
+
+def test_the_archive_that_was_asked_for_is_what_counts(root: Root) -> None:
+    root.plugins()
+    done(root.plan(), install="package")
+    asked = f"{cni.ARCHIVES}/3333"
+    options: dict[str, Any] = {"install": "archive", "archive_dir": asked}
+    seen = cni.inspect(root.plan(), "n1", demand_plugins=False, **options)
+    assert seen.missing == ["bridge", "host-local", "portmap"]
+    root.plugins(Path(asked))
+    done(root.plan(), **options)
+    assert str((root.bin / "bridge").readlink()) == asked + "/bridge"
+    assert not cni.inspect(root.plan(), "n1").changed
 
 
 def test_a_record_is_no_order_to_delete_anything(root: Root) -> None:

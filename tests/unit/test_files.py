@@ -58,14 +58,25 @@ def test_write_change_and_remove(tmp_path: Path) -> None:
 
 
 def test_prune_keeps_what_is_used_and_what_was_there(tmp_path: Path) -> None:
+    other = Path(files.STATE) / "other"
+    other.mkdir(parents=True)
     (tmp_path / "there").mkdir()
-    files.write_text(str(tmp_path / "there" / "new" / "ours"), "x")
-    (tmp_path / "there" / "new" / "foreign").write_text("y")
-    files.remove_file(str(tmp_path / "there" / "new" / "ours"))
+    new = tmp_path / "there" / "new"
+    files.write_text(str(new / "ours"), "x")
+    (new / "foreign").write_text("y")
+    files.remove_file(str(new / "ours"))
     assert files.prune_directories() == []
-    (tmp_path / "there" / "new" / "foreign").unlink()
-    assert files.prune_directories() == [str(tmp_path / "there" / "new"), files.STATE]
+    (new / "foreign").unlink()
+    assert files.prune_directories() == [str(new)]
     assert (tmp_path / "there").is_dir()
+    assert not Path(files.DIRECTORIES).exists()
+    assert files.prune_directories([str(other)]) == [str(other), files.STATE]
+
+
+def test_the_last_network_forgets_what_others_use(tmp_path: Path) -> None:
+    files.write_text(str(tmp_path / "new" / "foreign"), "x")
+    assert files.prune_directories() == [files.STATE]
+    assert (tmp_path / "new" / "foreign").exists()
 
 
 def test_note_missing_directories(tmp_path: Path) -> None:
