@@ -1,4 +1,4 @@
-"""Write what follows from the table of variables; `--check` only says what is out of date.
+"""Write docs/variables.md from the table of variables; `--check` only says if it is out of date.
 
     python tools/variables.py [--check]
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,45 +17,6 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from podnet.variables import VARIABLES, Variable  # noqa: E402
 
 MARK = "made by tools/variables.py from module_utils/podnet/variables.py"
-
-
-def defaults() -> str:
-    """Return the role's defaults: the variables of the network."""
-    lines = ["---", f"# The variables of the network; {MARK}."]
-    lines += [f"{one.name}: {json.dumps(one.default)}" for one in VARIABLES if not one.per_host]
-    return "\n".join(lines) + "\n"
-
-
-def argument_specs() -> str:
-    """Return the role's argument_specs.
-
-    All types are raw: the planner checks values itself, for all hosts and with better messages.
-    """
-    lines = [
-        "---",
-        f"# The variables of the network; {MARK}.",
-        "# Types are raw: the module checks every value, on all hosts, and says the way out.",
-        "argument_specs:",
-        "  main:",
-        "    short_description: Plan the network on the controller",
-        "    options:",
-    ]
-    for one in VARIABLES:
-        if one.per_host:
-            continue
-        lines += [
-            f"      {one.name}:",
-            "        type: raw",
-            f"        default: {json.dumps(one.default)}",
-            "        description: >-",
-            *textwrap.wrap(
-                one.meaning[0].upper() + one.meaning[1:] + ".",
-                98,
-                initial_indent=" " * 10,
-                subsequent_indent=" " * 10,
-            ),
-        ]
-    return "\n".join(lines) + "\n"
 
 
 def document() -> str:
@@ -93,33 +53,22 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-FILES = {
-    "roles/podnet_plan/defaults/main.yml": defaults,
-    "roles/podnet_plan/meta/argument_specs.yml": argument_specs,
-    "docs/variables.md": document,
-}
+DOCUMENT = ROOT / "docs" / "variables.md"
 
 
-def stale() -> list[str]:
-    """Return the files that do not say what the table says."""
-    return [
-        name
-        for name, make in FILES.items()
-        if not (ROOT / name).is_file() or (ROOT / name).read_text() != make()
-    ]
+def stale() -> bool:
+    """Whether docs/variables.md does not say what the table says."""
+    return not DOCUMENT.is_file() or DOCUMENT.read_text(encoding="utf-8") != document()
 
 
 def main() -> int:
-    """Write the files, or check them."""
-    found = stale()
+    """Write the document, or check it."""
+    if not stale():
+        return 0
     if "--check" in sys.argv[1:]:
-        for name in found:
-            print(f"{name}: out of date, run python tools/variables.py")
-        return 1 if found else 0
-    for name in found:
-        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / name).write_text(FILES[name]())
-        print(f"{name}: written")
+        print(f"{DOCUMENT.relative_to(ROOT)}: out of date, run python tools/variables.py")
+        return 1
+    DOCUMENT.write_text(document(), encoding="utf-8")
     return 0
 
 

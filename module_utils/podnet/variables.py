@@ -1,8 +1,8 @@
 """The one table of the `podnet_` variables that an inventory may set.
 
 Everything else follows it: the plan reads values and defaults here, an unknown `podnet_` name is
-refused with the closest known one, and tests hold the roles' defaults and docs/variables.md to
-it. A new variable is one line in `VARIABLES`.
+refused with the closest known one, docs/variables.md is made from it (tools/variables.py), and a
+test holds the roles' defaults to it. A new variable is one line in `VARIABLES`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ALLOCATIONS_FILE = "podnet_allocations.yml"
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable: its default (what role defaults show), its check, and where it may differ.
+    """A variable: its default (as docs and role defaults show it), its check, and where it may differ.
 
     `per_host` ones may differ between hosts, all others must be equal on every host. `kind` is
     the word for argument_specs: str, int, bool, list, raw.
