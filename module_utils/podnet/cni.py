@@ -132,11 +132,9 @@ def inspect(
     if install == "archive":
         directories = tuple(one for one in directories if one not in DISTRIBUTION_DIRS)
     for kind in kinds:
-        if install == "archive" and f"{plan.cni.bin_dir}/{kind}" in record.links:
-            # Our own link proves nothing about the archive that is wanted now.
-            program = find_plugin(kind, directories[1:])
-        else:
-            program = find_plugin(kind, directories)
+        # Our own link proves nothing about the archive that is wanted now.
+        link = install == "archive" and f"{plan.cni.bin_dir}/{kind}" in record.links
+        program = find_plugin(kind, directories[1:] if link else directories)
         if program is None:
             seen.missing.append(kind)
         else:
@@ -155,23 +153,34 @@ def inspect(
         raise PodnetError(f"{node_name}: reserved address: {error}") from error
 
     links = _links(plan, kinds, record, install, archive_dir)
-    wanted = Record(seen.path, tuple(links), archive_dir)
-    # The record comes first, so that a run that is cut short leaves nothing unknown behind, and
-    # the links before the configuration that needs them.
-    _collect(seen, files.text_change(record_path(plan.name), wanted.to_text()))
-    for path, target in links.items():
-        _collect(seen, files.link_change(path, target))
-    _collect(seen, files.text_change(seen.path, seen.content))
-    if record.path not in ("", seen.path) and _network_of(record.path) == plan.name:
-        _collect(seen, files.text_change(record.path, None))
-    stale = record.archive_dir
-    if stale not in ("", archive_dir) and not _used_by_others(plan.name, stale):
-        _collect(seen, files.tree_removal(stale))
+    seen.changes = _changes(plan, seen, record, links, archive_dir)
     seen.warnings = [
         *_competitors(plan, record),
         *_unseen_plugins(plan, seen.plugins, links),
     ]
     return seen
+
+
+def _changes(
+    plan: Plan, seen: Inspection, record: Record, links: dict[str, str], archive_dir: str
+) -> list[Change]:
+    """Return the steps to the configuration that `seen` describes, in their order.
+
+    The record comes first, so that a run that is cut short leaves nothing unknown behind, and the
+    links before the configuration that needs them.
+    """
+    wanted = Record(seen.path, tuple(links), archive_dir)
+    steps: list[Change | None] = [
+        files.text_change(record_path(plan.name), wanted.to_text()),
+        *(files.link_change(path, target) for path, target in links.items()),
+        files.text_change(seen.path, seen.content),
+    ]
+    if record.path not in ("", seen.path) and _network_of(record.path) == plan.name:
+        steps.append(files.text_change(record.path, None))
+    stale = record.archive_dir
+    if stale not in ("", archive_dir) and not _used_by_others(plan.name, stale):
+        steps.append(files.tree_removal(stale))
+    return [step for step in steps if step is not None]
 
 
 def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
@@ -215,7 +224,8 @@ def apply(inspection: Inspection, name: str) -> None:
     for change in inspection.changes:
         change.apply()
     if not inspection.present:
-        files.prune_directories([f"{files.STATE}/{name}"])
+        own = (f"{files.STATE}/{name}", ARCHIVES, str(Path(ARCHIVES).parent))
+        files.prune_directories(own)
 
 
 def plugin_directories(plan: Plan, archive_dir: str = "") -> tuple[str, ...]:
