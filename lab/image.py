@@ -104,39 +104,47 @@ def path() -> Path:
 def ensure() -> Path:
     """Return the image's directory; make the image first if it is not there.
 
-    Raises LabError when mmdebstrap fails. Two callers at once make it once: the second waits.
+    Raises LabError when mmdebstrap fails. Two callers at once make it once: the second
+    waits. What an earlier one left that was killed is cleared.
     """
     image = path()
     if image.is_dir():
         return image
+    machine.require_root()
     CACHE.mkdir(parents=True, exist_ok=True)
     with machine.lock(CACHE / ".lock"):
         if image.is_dir():
             return image
+        group = f"podnet-image-{hashlib.sha256(str(CACHE).encode()).hexdigest()[:8]}"
+        machine.end_cgroup(group)
         _remove_others(image)
         print(f"Making the hosts' image {image} (once, about half a minute)", flush=True)
         work = Path(tempfile.mkdtemp(prefix=".making-", dir=CACHE))
         try:
             # mkdtemp gives 0700; this becomes the hosts' "/", which daemons must enter.
             work.chmod(0o755)
-            _debootstrap(work)
+            _debootstrap(work, machine.cgroup(group))
             _customise(work)
             work.rename(image)
         except BaseException:
+            # mmdebstrap's children outlive it when it is killed, and would go on writing.
+            machine.end_cgroup(group)
             _remove_tree(work)
             raise
+        machine.end_cgroup(group)
     return image
 
 
-def _debootstrap(root: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="podnet-lab-") as scratch:
+def _debootstrap(root: Path, group: Path) -> None:
+    group.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
         sources = _machine_sources(Path(scratch))
         command = ["mmdebstrap", *_MMDEBSTRAP, f"--include={','.join(PACKAGES)}"]
         command += [SUITE, str(root), *map(str, sources)]
         log = CACHE / "mmdebstrap.log"
         with log.open("wb") as output:
             done = subprocess.run(
-                command,
+                machine.in_cgroup(group, command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -143,6 +143,11 @@ def make_cgroup(group: Path) -> None:
             (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
+def in_cgroup(group: Path, argv: Sequence[str]) -> list[str]:
+    """Return the command that runs `argv`, and all it starts, in a cgroup that is there."""
+    return ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(group), *argv]
+
+
 def processes(group: Path) -> list[int]:
     """Return the ids of the processes in a cgroup and below it."""
     result: list[int] = []
