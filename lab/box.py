@@ -189,10 +189,16 @@ class Box:
         return ["nsenter", f"--target={leader}", "--all", "--root", "--wdns=/", "--", *argv]
 
     def answers(self) -> bool:
-        """Whether the host's SSH server answers, asked from within the lab's namespace."""
+        """Whether the host's SSH server answers, asked over IPv4 and IPv6 by the router.
+
+        Both, because networkd sets one after the other.
+        """
+        return self._answers(self.host.address) and self._answers(self.host.address6)
+
+    def _answers(self, address: str) -> bool:
         with (
             contextlib.suppress(OSError),
-            machine.connect(self.netns, self.host.address, 22, timeout=0.5) as connection,
+            machine.connect(self.netns, address, 22, timeout=0.5) as connection,
         ):
             return connection.recv(4) == b"SSH-"
         return False
