@@ -23,7 +23,8 @@ from .state import State
 UNIT = "/etc/systemd/system/podnet@.service"
 
 #: A oneshot that stays "active" tells `systemctl status` what was replayed. `-` before a command:
-#: a device that is there already is no failure (`ip -force` goes on with the next line).
+#: a device that is there already is no failure (`ip -force` goes on with the next line). The
+#: last command is without -force on purpose: see endpoint_diff.boot_files.
 UNIT_TEXT = """\
 # Made by podnet. Rebuilds the pod network %i from the files in /etc/podnet/%i/boot.
 [Unit]
@@ -45,6 +46,7 @@ ExecStart=/sbin/bridge -batch /etc/podnet/%i/boot/fdb.batch
 ExecStart=-/sbin/ip -force -batch /etc/podnet/%i/boot/routes.batch
 ExecStart=/usr/sbin/nft -f /etc/podnet/%i/boot/tables.nft
 ExecStart=-/sbin/ip -force -batch /etc/podnet/%i/endpoints.batch
+ExecStart=-/sbin/ip -batch /etc/podnet/%i/endpoints-inside.batch
 
 [Install]
 WantedBy=multi-user.target

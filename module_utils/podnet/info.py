@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import cni, network
+from . import cni, endpoint_run, network
 from .errors import PodnetError
 from .model import Plan, is_network_name
 from .phases import ALL
@@ -59,26 +59,33 @@ def plain(state: State) -> dict[str, Any]:
     }
 
 
-def pending(plan: Plan, node: str, cni_install: str) -> tuple[dict[str, Any], list[str]]:
+def pending(
+    plan: Plan, node: str, cni_install: str, cni_archive_dir: str = ""
+) -> tuple[dict[str, Any], list[str]]:
     """Return (what a run would change, warnings); raises PodnetError for what prevents a run.
 
     Check and run agree because this calls what they call.
     """
     seen = network.look(plan, node)
     found = network.outcome(seen, ALL)
+    mtu = seen.final.links[plan.bridge].mtu
+    attached = endpoint_run.inspect(plan, node, mtu=mtu)
     wanted = cni.inspect(
         plan,
         node,
-        seen.final.links[plan.bridge].mtu,
+        mtu,
+        endpoints=endpoint_run.addresses(plan, node),
         install=cni_install,
+        archive_dir=cni_archive_dir,
         demand_plugins=cni_install == "none",
     )
     return (
         {
             "network": len(found.changes),
             "cni": len(wanted.changes) + len(wanted.missing),
-            "endpoints": 0,
+            "endpoints": len(attached.changes) + len(attached.files),
             "switching": found.switching,
+            "mtu": mtu,
         },
-        [*found.warnings, *wanted.warnings],
+        [*found.warnings, *attached.warnings, *wanted.warnings],
     )

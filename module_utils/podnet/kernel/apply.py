@@ -24,13 +24,13 @@ def apply(changes: Sequence[Change], after: State) -> None:
     for tool, group in groupby(changes, key=lambda change: change.tool):
         lines = [line for change in group for line in change.lines]
         if tool in ("ip", "bridge"):
-            _batch([tool, "-batch", "-"], lines)
+            batch([tool, "-batch", "-"], lines)
         elif tool == "nft":
-            _batch(["nft", "-f", "-"], lines)
+            batch(["nft", "-f", "-"], lines)
         elif tool == "pod":
             # One line for each namespace: they are few, and each needs a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
-                _batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
+                batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
         elif tool == "sysctl":
             for line in lines:
                 _write_sysctl(line)
@@ -39,7 +39,8 @@ def apply(changes: Sequence[Change], after: State) -> None:
                 _write_file(path, after.files)
 
 
-def _batch(argv: list[str], lines: Sequence[str]) -> None:
+def batch(argv: list[str], lines: Sequence[str]) -> None:
+    """Feed `lines` to a tool; raise PodnetError with the line that fails."""
     result = run(argv, stdin="\n".join(lines) + "\n")
     if result.code == 0:
         return
