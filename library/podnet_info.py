@@ -37,6 +37,10 @@ options:
     type: str
     choices: [none, package, archive]
     default: none
+  cni_archive_dir:
+    description: As O(podnet_cni#module:archive_dir); for V(pending).
+    type: str
+    default: ''
 attributes:
   check_mode:
     description: Only reads, so it does the same in check mode.
@@ -69,10 +73,10 @@ state:
 pending:
   description:
     - What a run would change. C(network) and C(cni) and C(endpoints) count changes, C(switching)
-      tells whether all hosts have to go through it in step.
+      tells whether all hosts have to go through it in step. C(mtu) is what pods will have.
   returned: when O(gather) has V(pending)
   type: dict
-  sample: {network: 0, cni: 0, endpoints: 0, switching: false}
+  sample: {network: 0, cni: 0, endpoints: 0, switching: false, mtu: 1450}
 """
 
 from typing import Any
@@ -100,6 +104,7 @@ def argument_spec() -> dict[str, Any]:
             "choices": ["none", "package", "archive"],
             "default": "none",
         },
+        "cni_archive_dir": {"type": "str", "default": ""},
     }
 
 
@@ -112,7 +117,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if "pending" in options["gather"]:
         if plan is None:
             raise PodnetError("gather: pending needs the option plan")
-        result["pending"], warnings = info.pending(plan, options["node"], options["cni_install"])
+        result["pending"], warnings = info.pending(
+            plan, options["node"], options["cni_install"], options["cni_archive_dir"]
+        )
         for warning in warnings:
             module.warn(warning)
     if "state" in options["gather"]:
