@@ -21,6 +21,12 @@ help: ## List the targets
 	@echo "usage: make TARGET [VARIABLE=value ...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The first thing to try
+
+.PHONY: demo
+demo: lab-up ## Make a lab of three hosts, build the network there and prove it
+	$(PYTHON) tools/demo.py $(LAB)
+
 # The project's environment
 
 .PHONY: venv apt
