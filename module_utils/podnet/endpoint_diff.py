@@ -132,8 +132,10 @@ def _inner_changes(
     tool, where = f"ip -n {entry.name}", f"netns {entry.name}: "
     result: list[Change] = []
     if not lo_up:
+        # A namespace begins with its loopback down.
         text = where + "link lo"
-        result.append(Change(tool, ("link set dev lo up",), f"{text} down", f"{text} up"))
+        before = "" if fresh else f"{text} down"
+        result.append(Change(tool, ("link set dev lo up",), before, f"{text} up"))
     if (inner.mac, inner.mtu, inner.up) != (entry.mac, entry.mtu, True):
         before = "" if fresh else where + _inner_text(inner.mac, inner.mtu, inner.up)
         after = where + _inner_text(entry.mac, entry.mtu, True)
