@@ -90,7 +90,7 @@ switching:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import network
+from ansible.module_utils.podnet import converge, network
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError
 from ansible.module_utils.podnet.model import is_network_name
@@ -118,9 +118,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         name = plan.name if plan else options["name"]
         if not is_network_name(name):
             raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
-        done = network.remove(name, module.check_mode)
+        done = converge.remove(name, module.check_mode)
     else:
-        done = network.converge(plan, options["node"], options["phase"], module.check_mode)
+        done = converge.converge(plan, options["node"], options["phase"], module.check_mode)
     for warning in done.warnings:
         module.warn(warning)
     result: dict[str, Any] = {

@@ -17,9 +17,9 @@ from .cni_conflist import best_version, conflist, plugin_types
 from .cni_runtime import find_plugin, supported_versions
 from .errors import PodnetError
 from .files import LinkChange, TextChange, TreeRemoval
+from .look import look
 from .model import Plan, is_directory, pack
 from .netns import interface_mtu
-from .network import look
 
 __all__ = ["Inspection", "apply", "conflist", "inspect", "inspect_absent", "plugin_directories"]
 

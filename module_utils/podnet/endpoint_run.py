@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Iterable
 
-from . import endpoint_diff, endpoints, files, network, record
+from . import endpoint_diff, endpoints, files, record
 from .cni import leases
 from .desire import own_node
 from .diff import Change
@@ -22,6 +22,7 @@ from .kernel import endpoints as edge
 from .kernel import run
 from .kernel.observe import read_links
 from .lock import held
+from .look import look
 from .model import Endpoint, Node, Plan
 
 
@@ -136,7 +137,7 @@ def converge(plan: Plan, name: str, only: Endpoint | None, check: bool) -> Outco
     PodnetError; what was done until then stays, is recorded, and is completed by the next run.
     """
     if check:
-        final = network.look(plan, name).final
+        final = look(plan, name).final
         return inspect(plan, name, only, final.links[plan.bridge].mtu)
     own_node(plan, name)
     run.demand_root()

@@ -6,6 +6,7 @@ from typing import Any
 
 from . import cni, endpoint_run, network
 from .errors import PodnetError
+from .look import look
 from .model import Plan, is_network_name
 from .phases import ALL
 from .state import State
@@ -66,7 +67,7 @@ def pending(
 
     Check and run agree because this calls what they call.
     """
-    seen = network.look(plan, node)
+    seen = look(plan, node)
     found = network.outcome(seen, ALL)
     mtu = seen.final.links[plan.bridge].mtu
     attached = endpoint_run.inspect(plan, node, mtu=mtu)

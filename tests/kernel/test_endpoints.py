@@ -21,7 +21,8 @@ LIST = [{"name": "web", "address": "10.244.0.80"}, {"name": "api"}]
 
 CODE = """
 import json
-from podnet import cni_conflist, endpoint_run, endpoints, info, network
+from podnet import cni_conflist, endpoint_run, endpoints, info
+from podnet.converge import converge as network_converge
 from podnet.document import plan_from_text
 from podnet.errors import PodnetError
 def show(done):
@@ -44,7 +45,7 @@ class Node:
         self.document = plan_document(1)
         self.declare(LIST)
         self.document["nodes"][0].update(mac="02:00:0a:f4:00:00", ip6="fd00:2::11")
-        self.do("print(json.dumps(network.converge(plan, 'n1', 'all', False).changed))")
+        self.do("print(json.dumps(network_converge(plan, 'n1', 'all', False).changed))")
 
     def declare(self, endpoints: list[dict[str, str]]) -> None:
         self.document["nodes"][0]["endpoints"] = endpoints
@@ -309,7 +310,7 @@ def test_without_the_network_the_error_names_the_way_out() -> None:
         assert "run podnet_network first" in node.result("converge()")
         check = node.result("converge(check=True)")
         assert check["endpoints"]["web"]["mtu"] == 1500
-        node.do("print(json.dumps(network.converge(plan, 'n1', 'all', False).changed))")
+        node.do("print(json.dumps(network_converge(plan, 'n1', 'all', False).changed))")
         assert node.result("converge()") == check
 
 
@@ -319,7 +320,7 @@ def test_the_mtu_follows_a_switch_and_a_check_before_it_says_so(node: Node) -> N
     pending = node.result("info.pending(plan, 'n1', 'package')[0]")
     assert pending["endpoints"] == 3
     check = node.result("converge(check=True)")
-    node.do("print(json.dumps(network.converge(plan, 'n1', 'all', False).changed))")
+    node.do("print(json.dumps(network_converge(plan, 'n1', 'all', False).changed))")
     assert "mtu 1450" in node.inside("web", "link show dev eth0")
     run = node.result("converge()")
     assert run == check

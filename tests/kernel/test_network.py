@@ -20,7 +20,7 @@ pytestmark = [
 
 HEAD = """
 import json, sys
-from podnet import info, network
+from podnet import converge, info, network
 from podnet.document import plan_from_text
 from podnet.errors import PodnetError
 """
@@ -37,7 +37,7 @@ def document(count: int = 3, **changes: Any) -> str:
 def converge(host: Host, plan: str, phase: str = "all", check: bool = False) -> dict[str, Any]:
     code = f"""{HEAD}
 try:
-    done = network.converge(plan_from_text({plan!r}), {host.name!r}, {phase!r}, {check!r})
+    done = converge.converge(plan_from_text({plan!r}), {host.name!r}, {phase!r}, {check!r})
     print(json.dumps({{"lines": network.commands(done.changes, 999), "diff": done.diff(),
                        "switching": done.switching}}))
 except PodnetError as error:
@@ -61,7 +61,7 @@ def observed(host: Host) -> dict[str, Any]:
 
 
 def remove(host: Host) -> None:
-    host.python(f"{HEAD}\nprint(json.dumps(network.remove('podnet', False).changed))")
+    host.python(f"{HEAD}\nprint(json.dumps(converge.remove('podnet', False).changed))")
 
 
 def snapshot(host: Host) -> list[str]:

@@ -1,0 +1,146 @@
+"""Change one host: apply, look again, undo what failed.
+
+The order of things behind `podnet_network`: hold the lock, look, note what is about to happen,
+apply, and read back whether the kernel took it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Sequence
+
+from . import boot, files, phases, proof, record
+from .diff import Change, changes
+from .errors import PodnetError
+from .kernel import apply as edge
+from .kernel import observe as eyes
+from .kernel import pods, run
+from .lock import held
+from .look import Look, look, read_files
+from .model import Plan
+from .network import Outcome, cidrs, devices, outcome, record_after, target
+from .state import State
+
+
+def converge(plan: Plan, name: str, phase: str, check: bool) -> Outcome:
+    """Bring this host to the end of `phase`; with `check` only say what that would change.
+
+    A batch that fails is undone, and so is a shift after which a peer does not answer any more: the
+    host is put back into the state it was found in, and the error says so. Raises PodnetError.
+    """
+    if check:
+        return outcome(look(plan, name), phase)
+    with held(plan.name):
+        seen = look(plan, name)
+        after = target(seen, phase)
+        result = Outcome(changes(seen.before, after), seen.warnings, seen.switching)
+        if result.changed:
+            ahead = replace(record_after(seen, phase, after), phase=phase)
+            record.save(plan.name, ahead)
+            record.keep_originals(plan.name, seen.before.sysctls, after.sysctls)
+            begun = seen.before.copy()
+            begun.files[record.path(plan.name)] = record.dump(ahead)
+            todo = changes(begun, after)
+            _apply_or_undo(seen, after, todo, proven=phase == phases.SHIFT)
+            _demand_reached(seen, after)
+        _settle_originals(plan, after)
+        return result
+
+
+def _apply_or_undo(seen: Look, after: State, todo: Sequence[Change], proven: bool) -> None:
+    try:
+        answered = proof.answering(seen, after) if proven else []
+        edge.apply(todo, after)
+        proof.demand_still(seen, answered)
+        if any(change.tool == "boot" for change in todo):
+            boot.write(seen.plan.name, after.boot)
+    except PodnetError as error:
+        try:
+            now = _observe_again(seen, after)
+            back = changes(now, seen.before)
+            edge.apply(back, seen.before)
+            if now.boot != seen.before.boot:
+                boot.write(seen.plan.name, seen.before.boot)
+        except PodnetError as second:
+            raise PodnetError(f"{error}. Undoing it failed, too: {second}") from error
+        raise PodnetError(f"{error}. All of this run's changes on this host are undone") from error
+
+
+def _demand_reached(seen: Look, after: State) -> None:
+    """Raise PodnetError naming what the kernel did not take although every command succeeded."""
+    rest = changes(_observe_again(seen, after), after)
+    if rest:
+        shown = "; ".join(
+            f"wanted {change.after or 'none'}, found {change.before or 'none'}"
+            for change in rest[:5]
+        )
+        raise PodnetError(
+            f"{seen.node.name}: after all changes the host still differs: {shown}. Another tool "
+            "may manage the same objects; see docs/troubleshooting.md"
+        )
+
+
+def _observe_again(seen: Look, after: State) -> State:
+    links = eyes.read_links()
+    ours = eyes.owned_links(links, seen.plan.name, devices(seen, after))
+    wanted = set(seen.final.routes) | set(seen.before.routes)
+    state = eyes.observe(
+        seen.plan.name, links, ours=ours, cidrs=cidrs(seen), wanted=wanted, sysctls=after.sysctls
+    ).state
+    if any(port.inner for port in after.ports.values()):
+        state.ports = pods.with_inner_ends(state.ports, links)
+    # A pod may come or go meanwhile; what came already has the new MTU from the bridge's.
+    after.ports = {name: port for name, port in after.ports.items() if name in state.ports}
+    state.files = dict(read_files(list(after.files) + list(seen.before.files)))
+    state.boot = boot.read(seen.plan.name)
+    return state
+
+
+def _settle_originals(plan: Plan, after: State) -> None:
+    """Drop the claim on a sysctl that is back at its old value and no longer needed."""
+    back = record.restorable(plan.name)
+    done = [key for key, value in back.items() if after.sysctls.get(key, value) == value]
+    if done:
+        record.forget_originals(plan.name, done)
+
+
+def remove(name: str, check: bool) -> Outcome:
+    """Remove all that network `name` has on this host, and put back the sysctls it changed."""
+    run.demand_root()
+    if check:
+        return _removal(name)[0]
+    with held(name):
+        result, after = _removal(name)
+        if result.changed:
+            edge.apply(result.changes, after)
+            boot.write(name, {})
+        record.forget_originals(name, record.claimed(name))
+        files.prune_directories([record.directory(name)])
+    return result
+
+
+def _removal(name: str) -> tuple[Outcome, State]:
+    known = record.load(name)
+    links = eyes.read_links()
+    ours = eyes.owned_links(links, name, known.devices if known else [])
+    cidrs = known.cidrs if known else []
+    restorable = record.restorable(name)
+    before = eyes.observe(
+        name, links, ours=ours, cidrs=cidrs, wanted=set(), sysctls=restorable
+    ).state
+    warnings = []
+    if before.ports:
+        warnings.append(
+            f"{len(before.ports)} pods were attached to the bridge and have no network any more: "
+            f"{', '.join(sorted(before.ports)[:5])}"
+        )
+    before.ports = {}
+    own = [record.path(name), boot.wants(name)]
+    enabled = Path("/etc/systemd/system").glob("*.wants/podnet@*.service")
+    if all(one.name == f"podnet@{name}.service" for one in enabled):
+        own.append(boot.UNIT)
+    before.files = dict(read_files(own))
+    before.boot = boot.read(name)
+    after = State(sysctls=restorable)
+    return Outcome(changes(before, after), warnings), after

@@ -1,0 +1,225 @@
+"""Look at a host: what it has of a network, what it must have, and what stands in the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+from . import boot, files, phases, record
+from .backends import BACKENDS
+from .desire import desired, own_node
+from .diff import is_same_device
+from .errors import PodnetError
+from .host import Host
+from .kernel import observe as eyes
+from .kernel import pods, run
+from .model import Node, Plan
+from .record import DONE, Record
+from .state import State
+
+
+class Look(NamedTuple):
+    """A host as it was found: `before` is ours there, `final` what the plan wants in the end.
+
+    `switching` tells that the plan's parameters are not those that the host last reached, so all
+    hosts have to go through the change in step. `strict` is about rp_filter (phases.target).
+    """
+
+    plan: Plan
+    node: Node
+    host: Host
+    record: Record | None
+    before: State
+    final: State
+    switching: bool
+    strict: bool
+    restored: dict[str, str]
+    warnings: list[str]
+
+
+def look(plan: Plan, name: str) -> Look:
+    """Read the host and decide what it must have.
+
+    `name` is the host's in the plan. Raises PodnetError for everything that stands in the way;
+    nothing has been changed then.
+    """
+    run.demand_root()
+    for tool in ("ip", "bridge", "nft"):
+        run.find(tool)
+    node = own_node(plan, name)
+    known = record.load(plan.name)
+    links = eyes.read_links()
+    devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]
+    recorded = known.devices if known else []
+    ours = eyes.owned_links(links, plan.name, recorded)
+    _demand_free_names(plan, node, links, ours, devices)
+    host = eyes.view(links, node, _all_podnet(links) | ours)
+    problems = BACKENDS[plan.backend].problems(plan, node, host)
+    if problems:
+        raise PodnetError("; ".join(problems))
+    final = desired(plan, node, host)
+    cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+    _add_router_advertisements(plan, node, host, final)
+    restorable = record.restorable(plan.name)
+    wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: ""}
+    if known:
+        cidrs += [one for one in known.cidrs if one not in cidrs]
+    seen = eyes.observe(
+        plan.name,
+        links,
+        ours=ours,
+        cidrs=cidrs,
+        wanted=set(final.routes) if known else set(),
+        sysctls=wanted_sysctls,
+    )
+    _demand_no_overlap(plan, node, seen.foreign)
+    before = seen.state
+    _recognise_renamed(before, final)
+    restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
+    final.sysctls.update(restored)
+    strict = before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links)
+    _add_ports(plan, known, before, final, links)
+    _demand_no_stranded_pods(plan, node, before, final)
+    before.files = dict(read_files([*boot.unit_files(plan.name), record.path(plan.name)]))
+    before.boot = boot.read(plan.name)
+    switching = known is not None and (
+        known.parameters != record.parameters(plan) or known.phase in phases.PHASES[:3]
+    )
+    return Look(plan, node, host, known, before, final, switching, strict, restored, [])
+
+
+def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (path, content) of those files that exist; "-> TARGET" for a symbolic link."""
+    found = []
+    for path in dict.fromkeys(paths):
+        if Path(path).is_symlink():
+            found.append((path, f"-> {os.readlink(path)}"))
+            continue
+        text = files.read_text(path)
+        if text is not None:
+            found.append((path, text))
+    return found
+
+
+def _all_podnet(links: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the devices of all networks of podnet: none of them is underlay for another."""
+    return {link["ifname"] for link in links if str(link.get("ifalias", "")).startswith("podnet:")}
+
+
+def _demand_free_names(
+    plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str], devices: Sequence[str]
+) -> None:
+    variables = {plan.bridge: "podnet_bridge", plan.device: "podnet_vxlan_device"}
+    for link in links:
+        name, alias = link["ifname"], str(link.get("ifalias", ""))
+        info = link.get("linkinfo", {})
+        if name in devices and name not in ours:
+            owner = (
+                f"belongs to podnet's network {alias[7:]}"
+                if alias.startswith("podnet:")
+                else "is not podnet's"
+            )
+            raise PodnetError(
+                f"{node.name}: {name} exists on the host and {owner}. Set {variables[name]} to "
+                f"another name, or remove the device if nothing needs it (ip link del {name})"
+            )
+        data = info.get("info_data", {})
+        if (
+            plan.backend == "vxlan"
+            and info.get("info_kind") == "vxlan"
+            and name not in ours
+            and (data.get("id"), data.get("port")) == (plan.vni, plan.port)
+        ):
+            raise PodnetError(
+                f"{node.name}: {name} on the host uses VNI {plan.vni} and port {plan.port} "
+                "already. Set podnet_vxlan_vni or podnet_vxlan_port to another number"
+            )
+
+
+def _demand_no_overlap(plan: Plan, node: Node, foreign: dict[str, str]) -> None:
+    if foreign:
+        shown = "; ".join(f"{dst} {body}" for dst, body in list(foreign.items())[:3])
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        ranges = " or ".join(one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one)
+        raise PodnetError(
+            f"{node.name}: the host has routes of others inside {ranges}: {shown}{more}. Remove "
+            "them, or set podnet_cluster_cidr to a range that is free"
+        )
+
+
+def _demand_no_stranded_pods(plan: Plan, node: Node, before: State, final: State) -> None:
+    """Refuse to take a subnet or a bridge away from under running pods."""
+    lost = [
+        f"{cidr} on {dev}"
+        for dev, cidr in before.addresses
+        if (dev, cidr) not in final.addresses and before.links[dev].kind == "bridge"
+    ]
+    lost += [
+        name
+        for name, link in before.links.items()
+        if link.kind == "bridge" and name not in final.links
+    ]
+    if lost and before.ports:
+        shown = ", ".join(list(before.ports)[:3])
+        raise PodnetError(
+            f"{node.name}: {len(before.ports)} pods are attached ({shown}) and would "
+            f"lose {', '.join(lost)}. Stop the pods of this host first, or keep its subnet "
+            "(podnet_subnet) and podnet_bridge"
+        )
+
+
+def _recognise_renamed(before: State, final: State) -> None:
+    """Mark a desired VXLAN device that exists under another name, so that it is renamed.
+
+    The kernel has no two devices with one VNI and port (vxlan_vni_in_use in vxlan_core.c), so a
+    new name cannot be made beside the old one.
+    """
+    for name, link in final.links.items():
+        if link.kind != "vxlan" or name in before.links:
+            continue
+        for other, old in before.links.items():
+            if other not in final.links and is_same_device(old, link):
+                final.links[name] = link._replace(ifindex=old.ifindex)
+
+
+def _add_router_advertisements(plan: Plan, node: Node, host: Host, final: State) -> None:
+    """Keep the host's own IPv6 default route.
+
+    A kernel that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl.rst).
+    """
+    if not node.subnet6:
+        return
+    for underlay in host.underlay.values():
+        key = f"net.ipv6.conf.{underlay.device.replace('.', '/')}.accept_ra"
+        claimed = key in record.claimed(plan.name)
+        if claimed or eyes.read_sysctls([key]).get(key) == "1":
+            final.sysctls[key] = "2"
+
+
+def _is_strict(links: Sequence[dict[str, Any]]) -> bool:
+    """Whether any device drops by strict reverse path; the kernel takes max(all, device)."""
+    keys = [phases.RP_FILTER] + [
+        f"net.ipv4.conf.{link['ifname'].replace('.', '/')}.rp_filter" for link in links
+    ]
+    return "1" in eyes.read_sysctls(keys).values()
+
+
+def _add_ports(
+    plan: Plan, known: Record | None, before: State, final: State, links: list[dict[str, Any]]
+) -> None:
+    """Say which running pods must follow the MTU: those that had the bridge's, and larger ones."""
+    mtu = final.links[plan.bridge].mtu
+    bridge = before.links.get(plan.bridge)
+    followed = {bridge.mtu if bridge else 0, known.pod_mtu if known else 0, mtu}
+    moving = followed - {0} != {mtu} or (known is not None and known.phase != DONE)
+    if moving or any(port.mtu > mtu for port in before.ports.values()):
+        before.ports = pods.with_inner_ends(before.ports, links)
+
+    def follow(have: int) -> int:
+        return mtu if have > mtu or have in followed else have
+
+    final.ports = {
+        name: port._replace(mtu=follow(port.mtu), inner_mtu=follow(port.inner_mtu))
+        for name, port in before.ports.items()
+    }
