@@ -174,7 +174,10 @@ def link_text(name: str, link: Link) -> str:
 
 def add_link(name: str, link: Link) -> tuple[str, ...]:
     """Return the batch lines that create a device complete and up."""
-    line = f"link add {name} mtu {link.mtu}"
+    # A bridge keeps an MTU only if it was changed after creation; otherwise the kernel (br_if.c,
+    # br_mtu_auto_adjust) lets it follow the ports, back to 1500 when the last one leaves.
+    first = link.mtu - 1 if link.kind == "bridge" else link.mtu
+    line = f"link add {name} mtu {first}"
     if link.mac:
         # Given at creation: udev's MACAddressPolicy leaves a MAC that was set alone.
         line += f" address {link.mac}"
@@ -183,7 +186,8 @@ def add_link(name: str, link: Link) -> tuple[str, ...]:
         learning = "learning" if link.learning else "nolearning"
         line += f" id {link.vni} dstport {link.port} local {link.local} {learning}"
     # The kernel ignores an alias in `link add`.
-    return line, f"link set dev {name} alias {link.alias}", f"link set dev {name} up"
+    alias = f"link set dev {name} alias {link.alias}"
+    return line, f"link set dev {name} mtu {link.mtu}", alias, f"link set dev {name} up"
 
 
 def _links(before: State, after: State) -> list[Change]:

@@ -1,0 +1,19 @@
+"""What the scenarios' tests get; molecule/shared/verify.yml runs them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lab import Lab
+from tests.scenario.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The scenario's hosts, with podnet on them."""
+    name = os.environ.get("PODNET_LAB", "")
+    if not name:
+        pytest.fail("run by molecule: molecule test -s SCENARIO")
+    return Cluster(Lab(name))

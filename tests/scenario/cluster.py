@@ -1,0 +1,188 @@
+"""A lab with podnet on it, as scenarios see it: playbooks run as a user runs them, hosts looked at
+from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import Lab
+
+PROJECT = Path(__file__).resolve().parents[2]
+_SNAPSHOT = Path(__file__).with_name("snapshot.py").read_text()
+_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
+
+#: Seconds a playbook may take on a busy machine.
+_TIMEOUT = 300
+
+Snapshot = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A playbook that ended: its status, all it printed, and the recap's counts by host."""
+
+    status: int
+    output: str
+    changed: Mapping[str, int]
+    failed: Mapping[str, int]
+
+    @property
+    def changed_hosts(self) -> set[str]:
+        """The hosts that report a change."""
+        return {host for host, count in self.changed.items() if count}
+
+    @property
+    def message(self) -> str:
+        """The output on one line, without the breaks and frames that Ansible puts into it."""
+        return " ".join(self.output.replace("\\n", " ").split())
+
+
+class Cluster:
+    """The hosts of `lab` and their inventory."""
+
+    def __init__(self, lab: Lab, inventory: Path | None = None) -> None:
+        """Name an inventory other than the lab's own to see the same hosts in another network."""
+        self.lab = lab
+        self.inventory = inventory or lab.inventory_dir
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names of the hosts, in order."""
+        return list(self.lab.hosts)
+
+    def play(self, playbook: str, *arguments: str, ok: bool = True) -> Run:
+        """Run a playbook of the project; with `ok`, it must succeed."""
+        command = [str(Path(sys.executable).parent / "ansible-playbook")]
+        command += ["-i", str(self.inventory), f"playbooks/{playbook}", *arguments]
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        done = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        changed, failed = {}, {}
+        for line in done.stdout.splitlines():
+            if found := _RECAP.match(line):
+                changed[found[1]] = int(found[3])
+                failed[found[1]] = int(found[4]) + int(found[5])
+        run = Run(done.returncode, done.stdout, changed, failed)
+        assert not ok or run.status == 0, f"{playbook} failed:\n{run.output}"
+        assert "Traceback" not in run.output, run.output
+        return run
+
+    def site(self, *arguments: str, ok: bool = True) -> Run:
+        """Run site.yml."""
+        return self.play("site.yml", *arguments, ok=ok)
+
+    def check(self, *arguments: str) -> Run:
+        """Run site.yml in check mode with a diff."""
+        return self.play("site.yml", "--check", "--diff", *arguments)
+
+    def verify(self, *arguments: str, ok: bool = True) -> Run:
+        """Run verify.yml: the data path between all pairs."""
+        return self.play("verify.yml", *arguments, ok=ok)
+
+    def reset(self, *arguments: str) -> Run:
+        """Run reset.yml."""
+        return self.play("reset.yml", *arguments)
+
+    # What the hosts have
+
+    def on(self, host: str, *argv: str, stdin: str = "", ok: bool = True) -> str:
+        """Return what a command on a host prints; with `ok`, it must succeed."""
+        return self.lab.run(host, argv, stdin=stdin, check=ok).stdout
+
+    def json_on(self, host: str, *argv: str) -> list[Any]:
+        """Return what `ip -json` or `bridge -json` prints on a host."""
+        return [one for one in json.loads(self.on(host, *argv) or "[]") if one]
+
+    def link(self, host: str, device: str) -> dict[str, Any]:
+        """Return a link with its details; the VXLAN's or bridge's attributes under "data"."""
+        link: dict[str, Any] = self.json_on(host, "ip", "-d", "-json", "link", "show", device)[0]
+        link["data"] = link.get("linkinfo", {}).get("info_data", {})
+        return link
+
+    def has_link(self, host: str, device: str) -> bool:
+        """Whether a host has such a device."""
+        return self.lab.run(host, ["ip", "link", "show", device], check=False).returncode == 0
+
+    def routes(self, host: str, *family: str) -> dict[str, dict[str, Any]]:
+        """Return the routes with podnet's mark by destination; "-6" for those of IPv6."""
+        shown = self.json_on(host, "ip", *family, "-d", "-json", "route", "show", "proto", "112")
+        return {route["dst"]: route for route in shown}
+
+    def snapshot(self, host: str) -> Snapshot:
+        """Return all that is on a host; see snapshot.py."""
+        return snapshot(self.lab, host)
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        """Return snapshots of all hosts."""
+        return take(self.lab)
+
+    # The inventory
+
+    def allocations(self) -> dict[str, Any]:
+        """Return the recorded allocations: node -> its subnets."""
+        content = yaml.safe_load((self.inventory / "podnet_allocations.yml").read_text())
+        nodes: dict[str, Any] = content["podnet_allocations"]["vars"]["nodes"]
+        return nodes
+
+
+def snapshot(lab: Lab, host: str) -> Snapshot:
+    """Return all that is on a host."""
+    shown = lab.run(host, ["python3", "-"], stdin=_SNAPSHOT)
+    result: Snapshot = json.loads(shown.stdout)
+    return result
+
+
+def take(lab: Lab, hosts: Iterable[str] | None = None) -> dict[str, Snapshot]:
+    """Return snapshots of hosts by name."""
+    names = list(hosts if hosts is not None else lab.hosts)
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(names, pool.map(lambda name: snapshot(lab, name), names), strict=True))
+
+
+def record_file(lab: Lab) -> Path:
+    """Where furnish.py records the hosts' first state."""
+    return lab.directory / "before.json"
+
+
+def difference(before: Snapshot, after: Snapshot, path: Sequence[str] = ()) -> list[str]:
+    """Return what two snapshots differ in, a line each."""
+    lines: list[str] = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        where = " ".join([*path, key])
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += difference(old, new, [*path, key])
+        elif isinstance(old, list) and isinstance(new, list):
+            lines += [f"- {where}: {one}" for one in old if one not in new]
+            lines += [f"+ {where}: {one}" for one in new if one not in old]
+            if sorted(old) == sorted(new):
+                lines.append(f"~ {where}: another order")
+        else:
+            lines.append(f"~ {where}: {old!r} -> {new!r}")
+    return lines
