@@ -5,11 +5,14 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# Debian's own, whatever else comes first in PATH.
+PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3.11) python3)
 
 # The lab's hosts are containers (nspawn) made from a Debian tree (mmdebstrap); netcat-openbsd
-# connects SSH into the lab's network namespace.
+# connects SSH into the lab's network namespace. Tests against the machine's own kernel run the
+# CNI plugins.
 APT_PACKAGES := systemd-container mmdebstrap nftables iproute2 iputils-ping openssh-client \
-  netcat-openbsd procps python3-venv
+  netcat-openbsd procps python3-venv containernetworking-plugins
 
 HOSTS ?= 3
 SEGMENTS ?= 1
@@ -33,8 +36,9 @@ demo: lab-up ## Make a lab of three hosts, build the network there and prove it
 venv: $(VENV)/.stamp ## Make .venv and install what the lab needs from apt
 
 $(VENV)/.stamp: requirements-dev.txt requirements.txt | apt
-	test -x $(PYTHON) || python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --retries 5 \
+	  --timeout 60 -r requirements-dev.txt
 	touch $@
 
 # Asked every time, because it takes 20 ms; installs only what is missing.
@@ -45,10 +49,26 @@ apt:
 	done; \
 	if [[ -n $$missing ]]; then \
 	  echo "installing:$$missing"; \
-	  apt-get update --quiet=2; \
+	  options="-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 --quiet=2"; \
+	  apt-get $$options update; \
 	  DEBIAN_FRONTEND=noninteractive \
-	    apt-get install --yes --quiet=2 --no-install-recommends $$missing; \
+	    apt-get $$options install --yes --no-install-recommends $$missing; \
 	fi
+
+# Tests
+
+.PHONY: test lint unit molecule
+test: image ## Run everything: linters, unit tests, molecule's scenarios
+	@$(PYTHON) tools/test.py
+
+lint: venv ## Run the linters
+	@$(PYTHON) tools/test.py lint
+
+unit: image ## Run pytest: units, the kernel, the lab
+	@$(PYTHON) tools/test.py unit
+
+molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
+	@$(PYTHON) tools/test.py $(or $(SCENARIO),molecule)
 
 # The lab
 

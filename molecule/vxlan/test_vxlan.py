@@ -10,8 +10,8 @@ import pytest
 
 from tests.scenario.cluster import Cluster, Run, difference
 
-_RUN = ("ctr", "run", "--rm", "--cni", "--cpu-shares", "0", "--rootfs", "/srv/busybox", "box")
-_RUN += ("/bin/sleep", "600")
+_RUN = ["ctr", "run", "--rm", "--cni", "--cpu-shares", "0", "--rootfs", "/srv/busybox", "box"]
+_RUN += ["/bin/sleep", "600"]
 
 
 class Container(NamedTuple):
@@ -69,8 +69,8 @@ def containers(cluster: Cluster) -> Iterator[dict[str, Container]]:
         for host in cluster.hosts:
             # ctr then takes the container out of the network and ends.
             cluster.on(host, "ctr", "task", "kill", "--signal", "SIGKILL", "box", ok=False)
+        wait(lambda: not any("box" in cluster.on(h, "ctr", "c", "list") for h in cluster.hosts))
         for host in cluster.hosts:
-            wait(lambda host=host: "box" not in cluster.on(host, "ctr", "container", "list"))
             cluster.on(host, "systemctl", "stop", "container.service", "containerd", ok=False)
 
 

@@ -140,7 +140,7 @@ def _described(path: Path) -> str:
         status = path.lstat()
         text = f"{status.st_mode:o} {status.st_uid}:{status.st_gid}"
         if path.is_symlink():
-            return f"{text} -> {os.readlink(path)}"
+            return f"{text} -> {os.readlink(path)}"  # noqa: PTH115 - Path.readlink is of 3.9
         if path.is_file():
             return f"{text} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     except OSError as error:

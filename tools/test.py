@@ -1,0 +1,390 @@
+"""All that must hold, in one run: linters, pytest, molecule's scenarios; `make test` calls it.
+
+    python tools/test.py [lint] [unit] [molecule] [SCENARIO...]
+
+Goes on after a failure, to show all of them. The last line is `N passed, N failed`: each linter and
+each scenario counts as one, pytest's tests as so many. The status is 0 only if something ran and
+nothing failed; a part that executed nothing has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+LOGS = ROOT / ".cache" / "test"
+
+#: Parts that run side by side: one for each core of a small machine.
+WORKERS = 2
+
+#: Scenarios that count milliseconds have the machine for themselves.
+ALONE = frozenset({"switch", "interrupted"})
+
+#: Lines of a failed part's output to show, of the thousands that it may have.
+TAIL = 120
+
+#: Labs of the tests, which an interrupted run may have left: scenarios', pytest's.
+_LAB_PREFIXES = ("mol-", "labtest", "test")
+_LABS = Path("/run/podnet-lab")
+
+#: Marks all processes of a part, so that they can be found and ended by id, and no others.
+_MARK = "PODNET_TEST_PART"
+
+_PYTHON_TREES = ["module_utils", "library", "filter_plugins", "tests", "lab", "molecule", "tools"]
+_YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
+
+
+@dataclass
+class Part:
+    """A command that passes or fails. `junit`: it counts the tests in that file, not itself."""
+
+    name: str
+    argv: Sequence[str]
+    junit: Path | None = None
+    scenario: str = ""
+    timeout: float = 600
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return LOGS / f"{self.name.replace(' ', '-')}.log"
+
+
+@dataclass
+class Running:
+    """A part that was started."""
+
+    part: Part
+    process: subprocess.Popen[bytes]
+    begin: float
+
+    @property
+    def mark(self) -> str:
+        """The value of _MARK in the environment of its processes."""
+        return _mark(self.part)
+
+
+@dataclass
+class Count:
+    """What came out so far."""
+
+    passed: int = 0
+    failed: int = 0
+
+
+def _python(*argv: str) -> list[str]:
+    return [sys.executable, *argv]
+
+
+def lint_parts() -> list[Part]:
+    """Return the linters, the slowest first."""
+    modules = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
+    ansible_lint = [str(BIN / "ansible-lint"), "--offline", "--nocolor", "-q"]
+    commands = {
+        # Named trees: asking git for the files fails where the clone belongs to somebody else.
+        "ansible-lint": [*ansible_lint, "playbooks", "roles", "molecule", "inventory/example"],
+        "mypy": _python("-m", "mypy", *_PYTHON_TREES),
+        "ruff check": [str(BIN / "ruff"), "check", "--no-cache"],
+        "ruff format": [str(BIN / "ruff"), "format", "--check", "--no-cache"],
+        "yamllint": _python("-m", "yamllint", "--strict", *_YAML_TREES),
+        "vermin": [
+            *(str(BIN / "vermin"), "--no-tips", "--quiet", "--violations", "-t=3.8-"),
+            *("module_utils", "library"),
+        ],
+        "roles": _python("tools/checks.py", "roles"),
+        "scenarios": _python("tools/checks.py", "scenarios"),
+        "hostcode": _python("tools/checks.py", "hostcode"),
+    }
+    for module in modules:
+        commands[f"ansible-doc {module}"] = [str(BIN / "ansible-doc"), "-t", "module", module]
+    return [Part(name, argv) for name, argv in commands.items()]
+
+
+def unit_parts() -> list[Part]:
+    """Return pytest's parts: one for each directory of tests."""
+    parts = []
+    for directory in ("unit", "kernel", "lab"):
+        junit = LOGS / f"{directory}.xml"
+        argv = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={junit}")
+        parts.append(Part(f"pytest {directory}", [*argv, f"tests/{directory}"], junit, timeout=900))
+    return parts
+
+
+def scenario_names() -> list[str]:
+    """Return molecule's scenarios, those that need the machine for themselves last."""
+    names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    return sorted(names, key=lambda name: name in ALONE)
+
+
+def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
+    """Return scenarios as parts; `state` is a directory for what molecule keeps of this run."""
+    parts = []
+    for name in names:
+        argv = _python("-m", "molecule", "-c", ".config/molecule/config.yml")
+        environment = {
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(state / name),
+            "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
+            # Proves that the scenario's verify step ran: molecule passes where it is skipped.
+            "PODNET_JUNIT": str(LOGS / f"molecule-{name}.xml"),
+        }
+        argv += ["test", "-s", name]
+        parts.append(
+            Part(f"molecule {name}", argv, scenario=name, timeout=900, environment=environment)
+        )
+    return parts
+
+
+# Running
+
+
+def run(parts: Sequence[Part], base: dict[str, str]) -> Count:
+    """Run all parts, WORKERS at a time; print each one's result as it ends."""
+    count = Count()
+    waiting = list(parts)
+    running: list[Running] = []
+    try:
+        while waiting or running:
+            while waiting and _may_start(waiting[0], running):
+                running.append(_start(waiting.pop(0), base))
+            for one in list(running):
+                overdue = time.monotonic() - one.begin > one.part.timeout
+                if one.process.poll() is not None or overdue:
+                    running.remove(one)
+                    _finish(one, overdue and one.process.returncode is None, count)
+            time.sleep(0.05)
+    finally:
+        for one in running:
+            print(f"ended  {one.part.name}", flush=True)
+            _end(one)
+    return count
+
+
+def _may_start(part: Part, running: Sequence[Running]) -> bool:
+    if part.scenario in ALONE:
+        return not running
+    return len(running) < WORKERS and not any(one.part.scenario in ALONE for one in running)
+
+
+def _start(part: Part, base: dict[str, str]) -> Running:
+    environment = base | part.environment | {_MARK: _mark(part)}
+    for stale in (part.junit, environment.get("PODNET_JUNIT")):
+        if stale:
+            Path(stale).unlink(missing_ok=True)
+    with part.log.open("wb") as log:
+        process = subprocess.Popen(
+            part.argv,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Running(part, process, time.monotonic())
+
+
+def _finish(one: Running, overdue: bool, count: Count) -> None:
+    part = one.part
+    if overdue:
+        _end(one)
+    seconds = time.monotonic() - one.begin
+    problem = _problem(one, overdue)
+    details = ""
+    if part.junit:
+        passed, failed, skipped = _tests(part.junit)
+        if passed + failed == 0:
+            problem = problem or "no test was executed"
+        if skipped:
+            # Whatever a test needs, this run has set up; a skipped one proves nothing.
+            problem = problem or f"{skipped} skipped"
+            failed += skipped
+        count.passed += passed
+        count.failed += failed or (1 if problem else 0)
+        details = f"{passed} passed, {failed} failed, "
+    elif part.scenario and not problem and _tests(LOGS / f"molecule-{part.scenario}.xml")[0] == 0:
+        problem = "its verify step did not run"
+    if not part.junit:
+        count.passed += not problem
+        count.failed += bool(problem)
+    print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{seconds:.0f} s)", flush=True)
+    if problem:
+        lines = part.log.read_text(errors="replace").splitlines()
+        print(f"---- {part.name}: {problem}; its last lines, all are in {part.log}:")
+        print("\n".join(lines[-TAIL:]))
+        print(f"---- end of {part.name}", flush=True)
+        if part.scenario:
+            _end(one)
+            lab_down(lab_name(part.scenario))
+
+
+def _problem(one: Running, overdue: bool) -> str:
+    if overdue:
+        return f"not done after {one.part.timeout:.0f} s"
+    status = one.process.returncode
+    return f"status {status}" if status else ""
+
+
+def _tests(junit: Path) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped; none where there is no file."""
+    with contextlib.suppress(OSError, ET.ParseError):
+        suites = list(ET.parse(junit).getroot().iter("testsuite"))
+        total, failures, errors, skipped = (
+            sum(int(suite.get(key, 0)) for suite in suites)
+            for key in ("tests", "failures", "errors", "skipped")
+        )
+        return total - failures - errors - skipped, failures + errors, skipped
+    return 0, 0, 0
+
+
+# Ending and clearing
+
+
+def _mark(part: Part) -> str:
+    return f"{os.getpid()}-{part.name.replace(' ', '-')}"
+
+
+def _end(one: Running) -> None:
+    """End all processes of a part, also those that left its session; politely first."""
+    for number, seconds in ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        deadline = time.monotonic() + seconds
+        for pid in _marked(one.mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while time.monotonic() < deadline:
+            one.process.poll()
+            if not list(_marked(one.mark)):
+                return
+            time.sleep(0.1)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    entry = f"{_MARK}={mark}".encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if entry in (directory / "environ").read_bytes().split(b"\0"):
+                yield int(directory.name)
+
+
+def lab_name(scenario: str) -> str:
+    """Return the lab of a scenario, as molecule/shared/vars/lab.yml has it."""
+    return f"mol-{scenario.replace('_', '-')}"
+
+
+def lab_down(name: str) -> None:
+    """Remove a lab of the tests; whatever is wrong with it is shown, and does not stop the run."""
+    done = subprocess.run(
+        _python("-m", "lab", "down", "--name", name),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        print(f"lab {name} could not be removed", flush=True)
+
+
+def left_labs() -> list[str]:
+    """Return labs of the tests that there are, also halves of them."""
+    found = {path.name for path in _LABS.glob("*") if path.is_dir()}
+    found |= {path.name[len("podnet-lab-") :] for path in Path("/run/netns").glob("podnet-lab-*")}
+    return sorted(name for name in found if name.startswith(_LAB_PREFIXES))
+
+
+def clear() -> None:
+    """Remove what earlier runs left, here or in another clone."""
+    for name in left_labs():
+        print(f"clearing lab {name} of an earlier run", flush=True)
+        lab_down(name)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of all parts: the caller's, less what would make them differ."""
+    dropped: tuple[str, ...] = (
+        "ANSIBLE_",
+        "MOLECULE_",
+        "PYTEST_",
+        "PODNET_",
+        "MYPY",
+        "RUFF_",
+        "YAMLLINT_",
+        "LC_",
+    )
+    dropped += ("GIT_", "PY_COLORS", "FORCE_COLOR", "PYTHONPATH", "PYTHONHOME", "LANGUAGE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return kept | {
+        "PATH": f"{BIN}:{system}",
+        # Ansible refuses to run without a UTF-8 locale; this one is there without a package.
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        # Nothing of the user's, and nothing left in the user's home.
+        "HOME": str(home),
+        "ANSIBLE_HOME": str(home / ".ansible"),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+        "COLUMNS": "100",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def main() -> int:
+    """Run the parts that are named, by default all."""
+    wanted = sys.argv[1:] or ["lint", "unit", "molecule"]
+    names = scenario_names()
+    if unknown := set(wanted) - {"lint", "unit", "molecule", *names}:
+        print(f"{', '.join(sorted(unknown))}: neither a kind of test nor a scenario")
+        print("0 passed, 1 failed")
+        return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    count = Count()
+    begin = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="podnet-test-"))
+    try:
+        clear()
+        chosen = names if "molecule" in wanted else [name for name in names if name in wanted]
+        parts = lint_parts() if "lint" in wanted else []
+        parts += unit_parts() if "unit" in wanted else []
+        parts += molecule_parts(chosen, home / "molecule")
+        count = run(parts, environment(home))
+        if left := left_labs():
+            count.failed += 1
+            print(f"FAILED  labs were left: {', '.join(left)}")
+    except KeyboardInterrupt:
+        count.failed += 1
+        print("interrupted", flush=True)
+    finally:
+        for name in left_labs():
+            lab_down(name)
+        shutil.rmtree(home, ignore_errors=True)
+    print(f"{time.monotonic() - begin:.0f} s")
+    print(f"{count.passed} passed, {count.failed} failed", flush=True)
+    return 0 if count.passed and not count.failed else 1
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
