@@ -1,6 +1,6 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filter for the role podnet_network: from what all hosts said to how the run goes on."""
+"""Filters for the role podnet_network: from what all hosts said to how the run goes on."""
 
 from __future__ import annotations
 
@@ -31,9 +31,31 @@ def decide(
     return course.decide([str(node) for node in nodes], looked, limited, bool(forced))._asdict()
 
 
+def failures(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:
+    """Return "host: message" for each of `hosts` whose phase failed or was not confirmed.
+
+    Reads the registered `_podnet_changed` and `_podnet_confirmed`.
+    """
+    lines: list[str] = []
+    for host in hosts:
+        seen = hostvars[host]
+        changed = seen.get("_podnet_changed") or {}
+        # A host that was lost answers with its confirmation, or not at all.
+        result = seen.get("_podnet_confirmed") if _is_open(changed) else changed
+        if result is None:
+            lines.append(f"{host}: lost during the change, and it did not come back")
+        else:
+            lines += course.failures({str(host): result})
+    return lines
+
+
+def _is_open(changed: Mapping[str, Any]) -> bool:
+    return bool(changed.get("unreachable") or changed.get("armed"))
+
+
 class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"podnet_course": decide}
+        return {"podnet_course": decide, "podnet_failures": failures}

@@ -41,6 +41,19 @@ options:
     type: str
     choices: [prepare, shift, commit, all]
     default: all
+  rollback_timeout:
+    description:
+      - Seconds until a change that may cut the SSH connection off is undone, unless it is confirmed
+        by a second call with O(confirm=true) over a fresh connection.
+      - Such a change is one after which packets to the controller take another way. Others are not
+        timed.
+    type: int
+    default: 60
+  confirm:
+    description:
+      - Confirms the change before, and writes what rebuilds it at boot. Fails if it was undone.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Predicts exactly what a run does.
@@ -81,6 +94,10 @@ count:
   returned: always
   type: int
   sample: 12
+armed:
+  description: Whether the change is undone after O(rollback_timeout) unless it is confirmed.
+  returned: with O(state=present)
+  type: bool
 switching:
   description: Whether the host is on the way from one backend or set of parameters to another.
   returned: with O(state=present)
@@ -105,6 +122,8 @@ def argument_spec() -> dict[str, Any]:
         "name": {"type": "str"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "phase": {"type": "str", "choices": list(PHASES), "default": ALL},
+        "rollback_timeout": {"type": "int", "default": 60},
+        "confirm": {"type": "bool", "default": False},
     }
 
 
@@ -120,7 +139,14 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
         done = converge.remove(name, module.check_mode)
     else:
-        done = converge.converge(plan, options["node"], options["phase"], module.check_mode)
+        done = converge.converge(
+            plan,
+            options["node"],
+            options["phase"],
+            module.check_mode,
+            timeout=options["rollback_timeout"],
+            confirming=options["confirm"],
+        )
     for warning in done.warnings:
         module.warn(warning)
     result: dict[str, Any] = {
@@ -130,6 +156,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     }
     if options["state"] == "present":
         result["switching"] = done.switching
+        result["armed"] = done.armed
     if module._diff:
         result["diff"] = done.diff()
     return result

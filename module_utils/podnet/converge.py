@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Sequence
 
-from . import boot, files, phases, proof, record
+from . import boot, files, phases, proof, record, rollback
 from .diff import Change, changes
 from .errors import PodnetError
 from .kernel import apply as edge
@@ -23,16 +23,31 @@ from .network import Outcome, cidrs, devices, outcome, record_after, target
 from .state import State
 
 
-def converge(plan: Plan, name: str, phase: str, check: bool) -> Outcome:
+def converge(
+    plan: Plan,
+    name: str,
+    phase: str,
+    check: bool,
+    *,
+    timeout: int = 60,
+    confirming: bool = False,
+) -> Outcome:
     """Bring this host to the end of `phase`; with `check` only say what that would change.
 
     A batch that fails is undone, and so is a shift after which a peer does not answer any more: the
     host is put back into the state it was found in, and the error says so. Raises PodnetError.
+
+    A change that may cut the SSH session off is undone after `timeout` seconds unless a second
+    call, with `confirming`, comes in over a fresh connection; only that writes the boot files.
     """
     if check:
         return outcome(look(plan, name), phase)
     with held(plan.name):
+        if confirming:
+            rollback.confirm(plan.name)
+        notes = rollback.settle(plan.name)
         seen = look(plan, name)
+        seen.warnings.extend(notes)
         after = target(seen, phase)
         result = Outcome(changes(seen.before, after), seen.warnings, seen.switching)
         if result.changed:
@@ -41,11 +56,25 @@ def converge(plan: Plan, name: str, phase: str, check: bool) -> Outcome:
             record.keep_originals(plan.name, seen.before.sysctls, after.sysctls)
             begun = seen.before.copy()
             begun.files[record.path(plan.name)] = record.dump(ahead)
+            if rollback.endangers(seen.before, after, rollback.client()):
+                _arm(seen, after, timeout)
+                result.armed = True
+                # What lasts is written when the change is confirmed.
+                after.files, after.boot = begun.files, begun.boot
             todo = changes(begun, after)
             _apply_or_undo(seen, after, todo, proven=phase == phases.SHIFT)
             _demand_reached(seen, after)
-        _settle_originals(plan, after)
+        if not result.armed:
+            _settle_originals(plan, after)
         return result
+
+
+def _arm(seen: Look, after: State, timeout: int) -> None:
+    way_back = [
+        change for change in changes(after, seen.before) if change.tool not in ("file", "boot")
+    ]
+    path = record.path(seen.plan.name)
+    rollback.arm(seen.plan.name, way_back, path, seen.before.files.get(path), timeout)
 
 
 def _apply_or_undo(seen: Look, after: State, todo: Sequence[Change], proven: bool) -> None:
@@ -62,6 +91,7 @@ def _apply_or_undo(seen: Look, after: State, todo: Sequence[Change], proven: boo
             edge.apply(back, seen.before)
             if now.boot != seen.before.boot:
                 boot.write(seen.plan.name, seen.before.boot)
+            rollback.settle(seen.plan.name)
         except PodnetError as second:
             raise PodnetError(f"{error}. Undoing it failed, too: {second}") from error
         raise PodnetError(f"{error}. All of this run's changes on this host are undone") from error

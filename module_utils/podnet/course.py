@@ -29,9 +29,13 @@ def decide(
     """Return how to go on.
 
     `nodes` are all hosts of the group; `looked` maps each host of this run to the result of
-    `podnet_info` (with `pending`, or `unreachable`). `limited`: the run has a --limit; `forced`:
-    the user wants a switch under it all the same.
+    `podnet_info` (with `pending`, `failed` or `unreachable`). `limited`: the run has a --limit;
+    `forced`: the user wants a switch under it all the same.
     """
+    wrong = failures(looked)
+    if wrong:
+        lines = ["Nothing was changed on any host, because of:", *wrong]
+        return Course(NONE, "\n".join(lines), [], [])
     unreachable = sorted(host for host, seen in looked.items() if seen.get("unreachable"))
     pending = {host: seen["pending"] for host, seen in looked.items() if "pending" in seen}
     switching = sorted(host for host, counts in pending.items() if counts["switching"])
@@ -49,6 +53,16 @@ def decide(
             "Run again without --limit when they can be reached"
         )
     return Course(CONVERGE if touched else NONE, "", notes, unreachable)
+
+
+def failures(results: Mapping[str, Any]) -> list[str]:
+    """Return "host: message" for each result that failed."""
+    lines = []
+    for host, result in results.items():
+        if result.get("failed") and not result.get("unreachable"):
+            message = str(result.get("msg") or result.get("module_stderr") or "failed")
+            lines.append(message if message.startswith(f"{host}:") else f"{host}: {message}")
+    return lines
 
 
 def _refuse(switching: Sequence[str], unreachable: Sequence[str], missing: Sequence[str]) -> str:

@@ -19,11 +19,15 @@ from .state import State
 
 @dataclass
 class Outcome:
-    """What a call did or, in check mode, would do."""
+    """What a call did or, in check mode, would do.
+
+    `armed`: a timed rollback waits for a confirmation.
+    """
 
     changes: list[Change]
     warnings: list[str]
     switching: bool = False
+    armed: bool = False
 
     @property
     def changed(self) -> bool:
