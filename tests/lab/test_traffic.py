@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.site import Site, site
+from tests.scenario.site import Site, site
 from tests.traffic import Report, Traffic, TrafficError
 from tests.traffic.__main__ import main
 
@@ -106,5 +106,5 @@ def test_pods_go_with_the_watch_and_the_command_tells(
         with pytest.raises(TrafficError, match="n1/a -> n2/a IPv4"):
             Traffic(three.lab, warm_up=1.0).start()
     finally:
-        three.done("site")
+        three.site()
     assert set(three.on_all("ip", "netns").values()) == {""}

@@ -1,0 +1,171 @@
+"""Hosts whose inventory is edited while they live, and runs that are watched, timed and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import Lab
+from tests.scenario.cluster import PROJECT, Cluster
+
+_BIN = Path(sys.executable).parent
+_TASK = re.compile(r"^TASK \[(.*?)\] \*+$")
+_ANSWER = re.compile(r"^(\S+) \| SUCCESS => ", re.MULTILINE)
+
+_STRICT = (
+    "printf 'net.ipv4.conf.%s.rp_filter = 1\\n' all default '*' "
+    "> /etc/sysctl.d/60-strict.conf && /lib/systemd/systemd-sysctl"
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A playbook that ended: its status, output, and when (seconds from its start) tasks began."""
+
+    status: int
+    output: str
+    seconds: float
+    tasks: list[tuple[str, float]]
+
+    @property
+    def message(self) -> str:
+        """The output on one line, without the breaks that Ansible puts into it."""
+        return " ".join(self.output.replace("\\n", " ").split())
+
+    def began(self, name: str) -> float:
+        """Return when the first task began whose title contains `name`."""
+        return next(at for title, at in self.tasks if name in title)
+
+
+class Started:
+    """A playbook that runs in a process group of its own."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """Start it."""
+        self.tasks: list[tuple[str, float]] = []
+        self._lines: list[str] = []
+        self.at = time.time()
+        self._process = subprocess.Popen(
+            argv,
+            cwd=PROJECT,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._lines.append(line)
+            title = _TASK.match(line)
+            if title:
+                self.tasks.append((title[1], time.time() - self.at))
+
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def wait_for(self, task: str, timeout: float = 60.0) -> None:
+        """Wait until a task begins whose title contains `task`."""
+        deadline = time.monotonic() + timeout
+        while not any(task in title for title, _at in list(self.tasks)):
+            if not self.running() or time.monotonic() > deadline:
+                raise AssertionError(f"no task {task!r} began:\n{''.join(self._lines)}")
+            time.sleep(0.005)
+
+    def kill(self) -> None:
+        """End the whole process group at once, as a crash of the controller would."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self, timeout: float = 120.0) -> Ended:
+        """Wait for its end."""
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        # SSH's masters hold the output open for a minute, so its end is not waited for.
+        self._reader.join(timeout=0.5)
+        return Ended(status, "".join(self._lines), time.time() - self.at, self.tasks)
+
+
+class Site(Cluster):
+    """A cluster whose variables a test sets in the inventory's group_vars."""
+
+    def set(self, **variables: Any) -> None:
+        """Make these, without their `podnet_`, all the variables that a test sets."""
+        file = self.variables_file
+        file.parent.mkdir(exist_ok=True)
+        text = {f"podnet_{name}": value for name, value in variables.items()}
+        file.write_text(yaml.safe_dump(text, explicit_start=True))
+
+    @property
+    def variables_file(self) -> Path:
+        """The file that `set` writes; a scenario's lasting variables stand in all.yml beside it."""
+        return self.inventory / "group_vars" / "podnet_nodes.yml"
+
+    def start(self, playbook: str = "playbooks/site.yml", *options: str) -> Started:
+        """Start a playbook, given by its path."""
+        argv = [str(_BIN / "ansible-playbook"), "-i", str(self.inventory), playbook, *options]
+        return Started(argv)
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Return what podnet_info says of every host."""
+        argv = [str(_BIN / "ansible"), "-i", str(self.inventory), "-m", "podnet_info"]
+        done = subprocess.run(
+            [*argv, "podnet_nodes"],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return {
+            found[1]: json.JSONDecoder().raw_decode(done.stdout, found.end())[0]["state"]
+            for found in _ANSWER.finditer(done.stdout)
+        }
+
+    def on_all(self, *argv: str) -> dict[str, str]:
+        """Run a command on every host; return what each printed."""
+        return {host: self.on(host, *argv) for host in self.hosts}
+
+    def demand_strict(self) -> None:
+        """Make every host drop what comes in the wrong way (rp_filter=1), now and after a boot."""
+        self.on_all("sh", "-ec", _STRICT)
+
+
+@contextlib.contextmanager
+def site(name: str, directory: Path, hosts: int = 3) -> Iterator[Site]:
+    """Bring a lab up for the time of a with block, with rp_filter=1 on all hosts."""
+    lab = Lab(name, directory)
+    lab.up(hosts, node_ip6=True)
+    try:
+        made = Site(lab)
+        made.demand_strict()
+        yield made
+    finally:
+        lab.down()
