@@ -1,7 +1,8 @@
 """The files that rebuild the network at boot, without podnet, Python or a controller.
 
-They are plain input of `ip -batch`, `bridge -batch`, `nft -f` and systemd-sysctl, and lie
-together in /etc/podnet/NAME/boot, a link to the directory that holds one whole state. A new state
+They are plain input of `ip -batch`, `bridge -batch`, `nft -f` and sysctl, which a script feeds to
+them (`replay`). They lie together in /etc/podnet/NAME/boot, a link to the directory that holds one
+whole state. A new state
 is written beside it, and then the link is moved: a power cut leaves one or the other.
 """
 
@@ -14,53 +15,66 @@ import shutil
 from pathlib import Path
 from typing import Iterable, Iterator
 
-from . import files
+from . import files, replay
 from .diff import add_link, route_line, table_lines
 from .errors import PodnetError
+from .lock import DIRECTORY
 from .record import directory
 from .state import State
 
-UNIT = "/etc/systemd/system/podnet@.service"
+SYSTEMD = "/etc/systemd/system"
+UNIT = f"{SYSTEMD}/podnet@.service"
 
-#: A oneshot that stays "active" tells `systemctl status` what was replayed. `-` before a command:
-#: a device that is there already is no failure (`ip -force` goes on with the next line). The
-#: last command is without -force on purpose: see endpoint_diff.boot_files.
-UNIT_TEXT = """\
+#: A oneshot that stays "active" tells `systemctl status` what was replayed. It comes after all
+#: that load rules or settings of their own at boot, and before all that start pods.
+UNIT_TEXT = f"""\
 # Made by podnet. Rebuilds the pod network %i from the files in /etc/podnet/%i/boot.
 [Unit]
 Description=podnet: pod network %i
-Documentation=file:///etc/podnet/%i/boot
+Documentation=file://{replay.PATH}
 After=network-online.target systemd-networkd.service NetworkManager.service networking.service
-After=nftables.service iptables.service systemd-sysctl.service
+After=systemd-sysctl.service nftables.service iptables.service ip6tables.service
+After=netfilter-persistent.service firewalld.service ufw.service
 Wants=network-online.target
 Before=containerd.service docker.service crio.service podman.service kubelet.service
-Before=k3s.service nomad.service
+Before=k3s.service k3s-agent.service rke2-server.service rke2-agent.service nomad.service
 ConditionPathExists=/etc/podnet/%i/boot
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/lib/systemd/systemd-sysctl /etc/podnet/%i/boot/sysctl.conf
-ExecStart=-/sbin/ip -force -batch /etc/podnet/%i/boot/devices.batch
-ExecStart=/sbin/bridge -batch /etc/podnet/%i/boot/fdb.batch
-ExecStart=-/sbin/ip -force -batch /etc/podnet/%i/boot/routes.batch
-ExecStart=/usr/sbin/nft -f /etc/podnet/%i/boot/tables.nft
-ExecStart=-/sbin/ip -force -batch /etc/podnet/%i/endpoints.batch
-ExecStart=-/sbin/ip -batch /etc/podnet/%i/endpoints-inside.batch
+ExecStart=/bin/sh {replay.PATH} %i
+TimeoutStartSec=120
 
 [Install]
 WantedBy=multi-user.target
 """
 
+#: Files of ours that all networks of a host share; the last network takes them away.
+SHARED = (UNIT, replay.PATH)
+
 
 def wants(name: str) -> str:
     """Return the link that enables a network's unit, as `systemctl enable` makes it."""
-    return f"/etc/systemd/system/multi-user.target.wants/podnet@{name}.service"
+    return f"{SYSTEMD}/multi-user.target.wants/podnet@{name}.service"
 
 
 def unit_files(name: str) -> dict[str, str]:
-    """Return the unit and the link that enables it, as `state.State.files` has them."""
-    return {UNIT: UNIT_TEXT, wants(name): f"-> {UNIT}"}
+    """Return the unit, its script and the link that enables it, as `State.files` has them."""
+    return {replay.PATH: replay.SCRIPT, UNIT: UNIT_TEXT, wants(name): f"-> {UNIT}"}
+
+
+def paths(name: str) -> list[str]:
+    """Return all paths outside /etc/podnet/NAME/boot where a file of this network may lie."""
+    return [*unit_files(name)]
+
+
+def own_paths(name: str) -> list[str]:
+    """Return those of `paths` that go with the network: the shared ones only with the last."""
+    enabled = Path(SYSTEMD).glob("*.wants/podnet@*.service")
+    if all(one.name == f"podnet@{name}.service" for one in enabled):
+        return paths(name)
+    return [path for path in paths(name) if path not in SHARED]
 
 
 def render(state: State) -> dict[str, str]:
@@ -136,6 +150,7 @@ def write(name: str, contents: dict[str, str]) -> None:
             beside.rename(link)
     else:
         files.remove_file(str(link))
+        files.remove_file(f"{DIRECTORY}/{name}.seen")
     if top.is_dir():
         for old in top.glob("boot.*"):
             if old.name != keep:

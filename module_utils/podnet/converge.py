@@ -7,7 +7,6 @@ apply, and read back whether the kernel took it.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Sequence
 
 from . import boot, files, phases, proof, record, rollback
@@ -15,11 +14,11 @@ from .diff import Change, changes
 from .errors import PodnetError
 from .kernel import apply as edge
 from .kernel import observe as eyes
-from .kernel import pods, run
+from .kernel import pods, run, services
 from .lock import held
 from .look import Look, look, read_files
 from .model import Plan
-from .network import Outcome, cidrs, devices, outcome, record_after, target
+from .network import Outcome, changed_files, cidrs, devices, outcome, record_after, target
 from .state import State
 
 
@@ -64,6 +63,7 @@ def converge(
             todo = changes(begun, after)
             _apply_or_undo(seen, after, todo, proven=phase == phases.SHIFT)
             _demand_reached(seen, after)
+            result.warnings += services.settle(changed_files(todo))
         if not result.armed:
             _settle_originals(plan, after)
         return result
@@ -145,6 +145,7 @@ def remove(name: str, check: bool) -> Outcome:
         if result.changed:
             edge.apply(result.changes, after)
             boot.write(name, {})
+            result.warnings += services.settle(changed_files(result.changes))
         record.forget_originals(name, record.claimed(name))
         files.prune_directories([record.directory(name)])
     return result
@@ -166,11 +167,7 @@ def _removal(name: str) -> tuple[Outcome, State]:
             f"{', '.join(sorted(before.ports)[:5])}"
         )
     before.ports = {}
-    own = [record.path(name), boot.wants(name)]
-    enabled = Path("/etc/systemd/system").glob("*.wants/podnet@*.service")
-    if all(one.name == f"podnet@{name}.service" for one in enabled):
-        own.append(boot.UNIT)
-    before.files = dict(read_files(own))
+    before.files = dict(read_files([record.path(name), *boot.own_paths(name)]))
     before.boot = boot.read(name)
     after = State(sysctls=restorable)
     return Outcome(changes(before, after), warnings), after

@@ -81,7 +81,7 @@ def look(plan: Plan, name: str) -> Look:
     strict = before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links)
     _add_ports(plan, known, before, final, links)
     _demand_no_stranded_pods(plan, node, before, final)
-    before.files = dict(read_files([*boot.unit_files(plan.name), record.path(plan.name)]))
+    before.files = dict(read_files([*boot.paths(plan.name), record.path(plan.name)]))
     before.boot = boot.read(plan.name)
     switching = known is not None and (
         known.parameters != record.parameters(plan) or known.phase in phases.PHASES[:3]

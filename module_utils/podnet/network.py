@@ -113,6 +113,11 @@ def observed(name: str) -> tuple[State, Record | None]:
     return state, known
 
 
+def changed_files(todo: Sequence[Change]) -> list[str]:
+    """Return the paths of the files among a list of changes."""
+    return [line for change in todo if change.tool == "file" for line in change.lines]
+
+
 def commands(todo: Sequence[Change], most: int) -> list[str]:
     """Return the first `most` commands behind a list of changes, for people to read."""
     lines = [

@@ -1,0 +1,162 @@
+"""The script that replays a network's boot files: at boot, and whenever drift is to be repaired.
+
+It is plain POSIX sh with iproute2 and nft, so that a host needs neither podnet nor Python to come
+back. It lies once on a host, for all networks of podnet there.
+"""
+
+from __future__ import annotations
+
+from .files import STATE
+from .lock import DIRECTORY
+
+PATH = STATE + "/replay"
+
+_TEMPLATE = r"""#!/bin/sh
+# Made by podnet. Brings a network of podnet into the state that its boot files describe:
+#
+#   sh @STATE/replay NAME
+#
+# Every line of those files may be replayed at any time; what is right already is not touched. It
+# tells what it changed, and nothing when there was nothing to do.
+set -uf
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+name=$1
+top=@STATE/$name
+umask 022
+mkdir -p @RUN
+
+# One at a time: a run of podnet holds this lock, and afterwards leaves boot files of its own.
+exec 9>>"@RUN/$name.lock"
+flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; exit 0; }
+
+# The link moves when a run writes a new state; from here on all files are of one state.
+cd -P "$top/boot" || exit 1
+seen=@RUN/$name.seen
+
+devices() { sed -n 's/^link add \([^ ]*\) .*/\1/p' devices.batch; }
+
+setting() { echo "/proc/sys/$(printf %s "$1" | tr ./ /.)"; }
+
+chain() { echo "$1 $2 $3"; }
+
+# Put what is missing first into a chain of others; see podnet_manage_forward.
+accept() {
+  while read -r tool rest; do
+    command -v "$tool" >/dev/null || continue
+    case $tool in
+    nft)
+      # No such chain: its owner has not come yet, and nothing is dropped by it.
+      rules=$(nft list chain $(chain $rest) 2>/dev/null) || continue
+      mark=${rest#*comment }
+      case $rules in *"$mark"*) ;; *) echo "insert rule $rest" | nft -f - ;; esac || return 1
+      ;;
+    *)
+      "$tool" -w -C $rest 2>/dev/null || "$tool" -w -I $rest || return 1
+      ;;
+    esac
+  done
+}
+
+# A device on one line, without what follows from the pods that come and go.
+device() {
+  ip -o link show dev "$1" 2>/dev/null | sed 's/^[0-9]*: /link /; s/NO-CARRIER,//; s/,LOWER_UP//
+    s/ state [A-Z]*//; s/ qdisc [a-z]*//; s/\\ */ /g'
+}
+
+# Everything that the files are about, in the tools' own words; nothing for what is not there.
+show() {
+  while IFS=' =' read -r key value; do
+    echo "sysctl $key = $(cat "$(setting "$key")")"
+  done <sysctl.conf
+  for device in $(sed -n 's/^link add \([^ ]*\) .*/\1/p' devices.batch); do
+    device "$device"
+    ip -o addr show dev "$device" scope global | sed 's/^[0-9]*: /addr /; s/\\.*//; s/  */ /g'
+    ip -4 route show dev "$device" proto kernel | sed "s/^/route /; s/ linkdown//"
+    ip neigh show dev "$device" nud permanent | sed "s/^/neigh $device /"
+    bridge fdb show dev "$device" | sed -n "s/\(.* dst .*\)/fdb $device \1/p"
+  done
+  ip -4 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
+  ip -6 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
+  nft list table inet "$name"
+  [ ! -s accepts ] || while read -r tool rest; do
+    case $tool in
+    nft)
+      rules=$(nft list chain $(chain $rest)) &&
+        echo "nft $rest: $(echo "$rules" | grep -cF "${rest#*comment }")"
+      ;;
+    *) "$tool" -w -C $rest && echo "$tool $rest" ;;
+    esac
+  done <accepts
+  [ ! -s "$top/endpoints.batch" ] ||
+    sed -n 's/^link add \([^ ]*\) .* netns \(.*\)/\1 \2/p' "$top/endpoints.batch" |
+    while read -r device endpoint; do
+      device "$device"
+      ip -n "$endpoint" -o addr show dev eth0 scope global |
+        sed "s/^[0-9]*: /addr in $endpoint: /; s/\\\\.*//; s/  */ /g"
+      ip -n "$endpoint" -4 route show default | sed "s/^/route in $endpoint: /"
+      ip -n "$endpoint" -6 route show default | sed "s/^/route in $endpoint: /"
+    done
+  true
+} 2>/dev/null
+
+# Leave out what would fail or needlessly disturb: a device or namespace that is there already,
+# and a MAC that is right (setting it again makes the kernel forget neighbours).
+missing() {
+  while read -r line; do
+    set -- $line
+    case $line in
+    "link add "*) ip link show dev "$3" >/dev/null 2>&1 && continue ;;
+    "netns add "*) [ -e "/run/netns/$3" ] && continue ;;
+    "link set dev "*" address "*) ip -o link show dev "$4" | grep -q " $6 " && continue ;;
+    esac
+    echo "$line"
+  done
+}
+
+replay() {
+  status=0
+  while IFS=' =' read -r key value; do
+    file=$(setting "$key")
+    [ -e "$file" ] || continue
+    [ "$(cat "$file")" = "$value" ] || echo "$value" >"$file" || status=1
+  done <sysctl.conf
+  missing <devices.batch | ip -force -batch - || status=1
+  [ ! -s fdb.batch ] || bridge -force -batch fdb.batch || status=1
+  [ ! -s routes.batch ] || ip -force -batch routes.batch || status=1
+  [ ! -s tables.nft ] || nft -f tables.nft || status=1
+  [ ! -s accepts ] || accept <accepts || status=1
+  if [ -s "$top/endpoints.batch" ]; then
+    missing <"$top/endpoints.batch" | ip -force -batch - || status=1
+    # Not -force: ip goes on with the rest in two processes when it cannot enter a namespace.
+    ip -batch "$top/endpoints-inside.batch" || status=1
+  fi
+  return $status
+}
+
+before=$(show)
+# The state that the last replay of these very files ended in needs no other.
+state="$PWD
+$before"
+[ -e "$seen" ] && [ "$(cat "$seen")" = "$state" ] && exit 0
+
+# A route needs an address that another tool may be about to set.
+try=1
+until replay; do
+  [ $try -lt 5 ] || { echo "not everything could be set; see the lines above"; exit 1; }
+  try=$((try + 1))
+  sleep 1
+done
+
+after=$(show)
+printf '%s\n%s\n' "$PWD" "$after" >"$seen"
+[ "$before" = "$after" ] && exit 0
+# One line for each object: `<` what was found, `>` what stands there now.
+printf '%s\n' "$before" >"$seen.before"
+printf '%s\n' "$after" | diff "$seen.before" - | sed -n 's/^[<>] /&/p' |
+  awk 'NR <= 40 { print } END { if (NR > 40) print "... and " NR - 40 " lines more" }'
+rm -f "$seen.before"
+exit 0
+"""
+
+#: It reads the files of `boot.render` and `endpoint_diff.boot_files`; an empty one is skipped.
+SCRIPT = _TEMPLATE.replace("@STATE", STATE).replace("@RUN", DIRECTORY)
