@@ -70,6 +70,14 @@ unit: image ## Run pytest: units, the kernel, the lab
 molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
 	@$(PYTHON) tools/test.py $(or $(SCENARIO),molecule)
 
+# Benchmarks
+
+BENCH_HOSTS := $(if $(filter command line,$(origin HOSTS)),$(HOSTS),10)
+
+.PHONY: bench
+bench: image ## Measure, write docs/benchmarks.md (PART=hosts|peers|plan|throughput HOSTS=10)
+	$(PYTHON) -m bench $(PART) --hosts $(BENCH_HOSTS)
+
 # The lab
 
 .PHONY: image lab-up lab-down lab-shell

@@ -1,29 +1,28 @@
-"""How long a plan takes: in process up to 65,536 nodes, and plan.yml up to 1,000 hosts.
-
-    python bench/plan.py [--process] [--playbook]
-
-Prints JSON, one object a line: {"what", "nodes", "seconds", "again_seconds"}; "again" is the run
-that finds everything in the allocations file. Without an option it does both.
-"""
+"""How long a plan takes: in process up to 65,536 nodes, and plan.yml up to 1,000 hosts."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from .measure import ROOT, Row, say, timed
+
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from podnet.plan_run import run  # noqa: E402
+from podnet.plan_run import run
 
 IN_PROCESS = (100, 1_000, 10_000, 65_536)
 PLAYBOOK = (100, 300, 1_000)
+
+#: Seconds that the largest of each may take.
+_MOST_IN_PROCESS = 3.0
+_MOST_PLAYBOOK = 15.0
 
 # Room for 65,536 nodes: pods in 10/8, nodes in 100.64/10 (RFC 6598).
 VARIABLES = {"podnet_cluster_cidr": "10.0.0.0/8", "podnet_backend": "vxlan", "podnet_mtu": "auto"}
@@ -51,15 +50,32 @@ def hosts(number: int, directory: str) -> list[dict[str, Any]]:
     return found
 
 
-def in_process(number: int) -> dict[str, Any]:
-    """Plan `number` nodes twice, once into an empty directory."""
+def measure() -> list[Row]:
+    """Plan in process, then by plan.yml; each once anew and once with all subnets recorded."""
+    rows = []
+    for number in IN_PROCESS:
+        say(f"plan of {number:,} nodes")
+        rows += _in_process(number)
+    for number in PLAYBOOK:
+        say(f"plan.yml for {number:,} hosts")
+        rows += _playbook(number)
+    return rows
+
+
+def _in_process(number: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         raw = hosts(number, directory)
-        return _twice("plan in process", number, lambda: run(raw))
+        seconds = []
+        for _ in range(2):
+            started = time.monotonic()
+            run(raw)
+            seconds.append(time.monotonic() - started)
+    return _rows(
+        "plan in process", number, seconds, _MOST_IN_PROCESS if number == IN_PROCESS[-1] else 0.0
+    )
 
 
-def playbook(number: int) -> dict[str, Any]:
-    """Run plan.yml for `number` hosts twice; the second one finds an allocations file."""
+def _playbook(number: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         inventory = Path(directory) / "hosts.yml"
         lines = ["podnet_nodes:", "  vars:"]
@@ -69,55 +85,20 @@ def playbook(number: int) -> dict[str, Any]:
             f"    node-{index:05d}: {{ansible_host: {address(index)}}}" for index in range(number)
         ]
         inventory.write_text("\n".join(lines) + "\n")
-        plan = Path(sys.executable).parent / "ansible-playbook"
-
-        def show() -> None:
-            subprocess.run(
-                [str(plan), "-i", str(inventory), "playbooks/plan.yml"],
-                cwd=ROOT,
-                env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-
-        started = time.monotonic()
-        show()
-        first = time.monotonic() - started
+        program = Path(sys.executable).parent / "ansible-playbook"
+        argv = [str(program), "-i", str(inventory), "playbooks/plan.yml"]
+        env = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        first = timed(argv, env=env)
+        # plan.yml writes no record, so that a second one finds it: write it here.
         run(hosts(number, directory))
-        started = time.monotonic()
-        show()
-        again = time.monotonic() - started
-    return _row("plan.yml", number, first, again)
+        again = timed(argv, env=env)
+    return _rows(
+        "plan.yml", number, [first, again], _MOST_PLAYBOOK if number == PLAYBOOK[-1] else 0.0
+    )
 
 
-def _twice(what: str, number: int, work: Any) -> dict[str, Any]:
-    started = time.monotonic()
-    work()
-    first = time.monotonic() - started
-    started = time.monotonic()
-    work()
-    return _row(what, number, first, time.monotonic() - started)
-
-
-def _row(what: str, number: int, first: float, again: float) -> dict[str, Any]:
-    return {
-        "what": what,
-        "nodes": number,
-        "seconds": round(first, 3),
-        "again_seconds": round(again, 3),
-    }
-
-
-def main() -> None:
-    """Measure and print."""
-    chosen = sys.argv[1:] or ["--process", "--playbook"]
-    if "--process" in chosen:
-        for number in IN_PROCESS:
-            print(json.dumps(in_process(number)), flush=True)
-    if "--playbook" in chosen:
-        for number in PLAYBOOK:
-            print(json.dumps(playbook(number)), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def _rows(what: str, number: int, seconds: Sequence[float], most: float) -> list[Row]:
+    return [
+        Row(f"{what}: {number:,} nodes", seconds[0], "s", target=most),
+        Row(f"{what}: {number:,} nodes, all recorded", seconds[1], "s", target=most),
+    ]
