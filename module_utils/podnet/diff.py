@@ -10,6 +10,7 @@ only then the routes that use them; what goes, goes after what replaced it.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Iterable, NamedTuple
 
 from .model import ROUTE_PROTOCOL
@@ -53,7 +54,7 @@ def changes(before: State, after: State) -> list[Change]:
         if name in after.links and not is_same_device(link, after.links[name])
     }
     gone = doomed | (before.links.keys() - after.links.keys())
-    kept = _without_devices(before, doomed)
+    kept = _without_lost_neighbours(_without_devices(before, doomed), after)
     result: list[Change] = []
     result += _sysctls(kept, after)
     # A pod's end never exceeds what carries it: shrink from the pod outwards, grow towards it.
@@ -71,6 +72,22 @@ def changes(before: State, after: State) -> list[Change]:
     result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
     result += _files(kept, after)
     return result
+
+
+def _without_lost_neighbours(before: State, after: State) -> State:
+    """Return `before` less the neighbours on devices that are about to get another MAC.
+
+    The kernel drops them then, permanent ones too (neigh_changeaddr in net/core/neighbour.c).
+    """
+    changed = {
+        name
+        for name, link in after.links.items()
+        if link.mac and name in before.links and before.links[name].mac != link.mac
+    }
+    if not changed:
+        return before
+    kept = {key: mac for key, mac in before.neighbours.items() if key[0] not in changed}
+    return replace(before, neighbours=kept)
 
 
 def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
