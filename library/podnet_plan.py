@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ansible module: carve the cluster CIDR and plan the network, on the controller."""
+"""What `podnet_plan` is; action_plugins/podnet_plan.py does it, in Ansible's own process."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ attributes:
     description: Shows what changes in the allocations file.
     support: full
 notes:
-  - Delegate it to localhost with C(run_once), as the role C(podnet_plan) does. A play of its own
-    for localhost would be skipped under C(--limit).
+  - Give it C(run_once), as the role C(podnet_plan) does; it runs in Ansible's own process. A play
+    of its own for localhost would be skipped under C(--limit).
 author: podnet contributors
 """
 
@@ -57,7 +57,6 @@ EXAMPLES = r"""
 - name: Plan the network
   podnet_plan:
     hosts: "{{ hostvars | podnet_inventory(groups['podnet_nodes']) }}"
-  delegate_to: localhost
   run_once: true
   register: _podnet_plan
 
@@ -65,7 +64,6 @@ EXAMPLES = r"""
   podnet_plan:
     hosts: "{{ hostvars | podnet_inventory(groups['podnet_nodes']) }}"
     release: [n3]
-  delegate_to: localhost
   run_once: true
 """
 
@@ -117,55 +115,3 @@ allocations_file:
   returned: success
   type: str
 """
-
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet.checks import host_names, show
-from ansible.module_utils.podnet.errors import PodnetError
-from ansible.module_utils.podnet.plan_run import run
-
-
-def argument_spec() -> dict[str, Any]:
-    """Return the options; the inventory's values are checked by the planner itself."""
-    return {
-        "hosts": {"type": "list", "elements": "dict", "required": True},
-        "allocations_file": {"type": "path"},
-        "release": {"type": "raw", "default": []},
-        "write": {"type": "bool", "default": True},
-    }
-
-
-def plan(module: AnsibleModule) -> dict[str, Any]:
-    """Do what the options ask; return the result."""
-    options = module.params
-    try:
-        release = host_names(options["release"])
-    except ValueError as error:
-        raise PodnetError(f"release: {show(options['release'])} {error}") from error
-    result: dict[str, Any] = run(
-        options["hosts"],
-        options["allocations_file"] or "",
-        release,
-        write=options["write"] and not module.check_mode,
-    )
-    result["pending"] = result["changed"]
-    if not options["write"]:
-        result["changed"] = False
-    return result
-
-
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(argument_spec(), supports_check_mode=True)
-    # The controller keeps a result for every host: the arguments must not come back in it.
-    invocation = {"module_args": {key: module.params[key] for key in ("release", "write")}}
-    try:
-        result = plan(module)
-    except PodnetError as error:
-        module.fail_json(msg=str(error), invocation=invocation)
-    module.exit_json(invocation=invocation, **result)
-
-
-if __name__ == "__main__":
-    main()

@@ -43,7 +43,10 @@ _LABS = Path("/run/podnet-lab")
 #: Marks all processes of a part, so that they can be found and ended by id, and no others.
 _MARK = "PODNET_TEST_PART"
 
-_PYTHON_TREES = ["module_utils", "library", "filter_plugins", "tests", "lab", "molecule", "tools"]
+_PYTHON_TREES = [
+    *("module_utils", "library", "action_plugins", "filter_plugins"),
+    *("tests", "lab", "molecule", "tools", "bench"),
+]
 _YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
 
 
