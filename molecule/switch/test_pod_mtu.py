@@ -43,79 +43,79 @@ def inside(pod: dict[str, Any], *argv: str) -> list[str]:
     return ["nsenter", f"--net={pod['netns']}", *argv]
 
 
-def bytes_of(site: Site, pod: dict[str, Any], address: str, *options: str) -> list[int]:
-    """Return the bytes that an iperf3 client's flow got across in each half second."""
-    client = inside(pod, "iperf3", "-J", "-c", address, "-i", "0.5", *options)
-    done = json.loads(site.lab.run("n1", client, check=False, timeout=90).stdout)
-    assert "error" not in done, done["error"]
-    return [int(one["sum"]["bytes"]) for one in done["intervals"]]
+def set_mtu(site: Site, traffic: Traffic, mtu: str) -> None:
+    for host in ("n1", "n2"):
+        pod = traffic.pods(host)["b"]
+        site.on(host, *inside(pod, "ip", "link", "set", "eth0", "mtu", mtu))
+
+
+class Flow:
+    """Flows from n1's pod to n2's over one family, with a server of its own."""
+
+    def __init__(self, site: Site, traffic: Traffic, family: str) -> None:
+        self._site = site
+        self._from, to = traffic.pods("n1")["b"], traffic.pods("n2")["b"]
+        # The pods without a name: only a process holds their namespaces.
+        assert (self._from["mtu"], to["mtu"]) == (1500, 1500)
+        port = f"520{family}"
+        self.unit = f"iperf-{family}"
+        self.payload = 1450 - (28 if family == "4" else 48)
+        self._to = ["-J", "-p", port, "-c", to["addresses"][family], "-i", "0.5"]
+        self._run("n2", inside(to, "iperf3", "-s", "-p", port))
+
+    def _run(self, host: str, argv: list[str], *options: str) -> None:
+        systemd_run = ["systemd-run", f"--unit={self.unit}", "--collect", *options]
+        self._site.on(host, *systemd_run, *argv)
+
+    def stop(self) -> None:
+        """End the server."""
+        self._site.on("n2", "systemctl", "stop", self.unit)
+
+    def ask(self, *options: str) -> dict[str, Any]:
+        """Run a client; return iperf3's report."""
+        client = inside(self._from, "iperf3", *self._to, *options)
+        report: dict[str, Any] = json.loads(self._site.lab.run("n1", client, timeout=90).stdout)
+        return report
+
+    def begin(self) -> None:
+        """Start a bulk TCP stream."""
+        output = f"StandardOutput=truncate:/run/{self.unit}.json"
+        client = inside(self._from, "iperf3", *self._to, "-b", "50M", "-t", "600")
+        # iperf3 prints its report when it is interrupted.
+        self._run("n1", client, "-p", output, "-p", "KillSignal=SIGINT")
+
+    def end(self) -> list[int]:
+        """End that stream; return the bytes of each half second."""
+        self._site.on("n1", "systemctl", "stop", self.unit)
+        return carried(json.loads(self._site.on("n1", "cat", f"/run/{self.unit}.json")))[:-1]
+
+
+def carried(report: dict[str, Any]) -> list[int]:
+    return [int(one["sum"]["bytes"]) for one in report["intervals"]]
 
 
 def test_a_pod_born_with_1500_goes_on_where_icmp_is_filtered(site: Site) -> None:
     with Traffic(site.lab, ["n1", "n2"]) as traffic:
-        # The pods without a name: only a process holds their namespaces.
-        one, two = traffic.pods("n1")["b"], traffic.pods("n2")["b"]
-        assert (one["mtu"], two["mtu"]) == (1500, 1500)
-        server = ["systemd-run", "--unit=iperf", "--collect", *inside(two, "iperf3", "-s")]
-        site.on("n2", *server)
+        flows = [Flow(site, traffic, family) for family in ("4", "6")]
         try:
-            for family, headers in (("4", 28), ("6", 48)):
-                address = two["addresses"][family]
-                assert min(bytes_of(site, one, address, "-t", "1")) > 1_000_000
-                site.set(backend="host-gw")
-                bulk_through_a_switch(site, one, address)
-                for pod, host in ((one, "n1"), (two, "n2")):
-                    link = site.on(host, *inside(pod, "ip", "link", "show", "eth0"))
-                    assert " mtu 1450 " in link
-                assert min(bytes_of(site, one, address, "-t", "1")) > 1_000_000
-                # Full packets, as many as arrive: received, not only sent.
-                udp = ["-u", "-b", "20M", "-l", str(1450 - headers), "-t", "1"]
-                assert received(site, one, address, *udp) > 1_000_000
-                site.set(backend="host-gw")
-                site.site()
-            assert not traffic.report().failures, traffic.report().table()
-            # And this is what it would have been: the pods still send 1500 bytes.
+            for flow in flows:
+                flow.begin()
             site.set()
             site.site()
-            for pod, host in ((one, "n1"), (two, "n2")):
-                site.on(host, *inside(pod, "ip", "link", "set", "eth0", "mtu", "1500"))
-            stuck = bytes_of(site, one, two["addresses"]["4"], "-t", "2")
-            assert min(stuck[1:]) == 0, stuck
+            for through in [flow.end() for flow in flows]:
+                assert len(through) > 4
+                assert min(through) > 100_000, through
+            for flow in flows:
+                assert min(carried(flow.ask("-t", "1"))) > 1_000_000
+                # Full packets; what counts is what arrived.
+                udp = flow.ask("-u", "-b", "20M", "-l", str(flow.payload), "-t", "1")
+                total = udp["end"]["sum"]
+                assert total["bytes"] * (1 - total["lost_percent"] / 100) > 1_000_000
+            assert not traffic.report().failures, traffic.report().table()
+            # This is what it would have been, had the pods not followed.
+            set_mtu(site, traffic, "1500")
+            assert min(carried(flows[0].ask("-t", "2"))[1:]) == 0
+            set_mtu(site, traffic, "1450")
         finally:
-            site.on("n2", "systemctl", "stop", "iperf")
-
-
-def received(site: Site, pod: dict[str, Any], address: str, *options: str) -> int:
-    """Return the bytes of a flow that arrived."""
-    client = inside(pod, "iperf3", "-J", "-c", address, *options)
-    done = json.loads(site.lab.run("n1", client, timeout=60).stdout)
-    total = done["end"]["sum"]
-    return int(total["bytes"] * (1 - total["lost_percent"] / 100))
-
-
-def bulk_through_a_switch(site: Site, pod: dict[str, Any], address: str) -> None:
-    """Switch to VXLAN while a bulk TCP stream runs; demand that it never stands still for long."""
-    unit = "iperf-client"
-    client = inside(pod, "iperf3", "-J", "-c", address, "-i", "0.5", "-b", "50M", "-t", "600")
-    site.on("n1", "sh", "-c", "rm -f /run/iperf.json")
-    site.on(
-        "n1",
-        *(
-            "systemd-run",
-            f"--unit={unit}",
-            "--collect",
-            "-p",
-            "StandardOutput=file:/run/iperf.json",
-        ),
-        *("-p", "KillSignal=SIGINT", *client),
-    )
-    try:
-        site.set()
-        site.site()
-    finally:
-        # iperf3 prints its report when it is interrupted.
-        site.on("n1", "systemctl", "stop", unit)
-    report = json.loads(site.on("n1", "cat", "/run/iperf.json"))
-    flow = [int(one["sum"]["bytes"]) for one in report["intervals"][:-1]]
-    assert len(flow) > 4
-    assert min(flow) > 100_000, flow
+            for flow in flows:
+                flow.stop()

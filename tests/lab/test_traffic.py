@@ -20,7 +20,7 @@ ROUTE = "10.244.1.0/24"
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with site("traffic", tmp_path_factory.mktemp("inventory") / "lab") as made:
         made.set(cluster_cidr6="fd00:244::/56")
-        made.done("site")
+        made.site()
         yield made
 
 
