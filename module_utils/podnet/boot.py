@@ -110,6 +110,7 @@ def render(state: State) -> dict[str, str]:
         "fdb.batch": _text(fdb),
         "routes.batch": _text(routes),
         "tables.nft": _text(tables),
+        "accepts": _text(" ".join(one) for one in state.accepts),
     }
 
 

@@ -243,9 +243,6 @@ def line(value: object) -> str:
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~-]{0,99}\Z")
 _URL = re.compile(r"(https?://|file:///|/)[!-~]+\Z")
 _CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
-# systemd.time(7), as far as a repair interval needs it.
-_INTERVAL = re.compile(r"[0-9]{1,6}(s|sec|m|min|h|d)?\Z")
-
 interface = matching(
     model.is_interface_name,
     "an interface name: 1 to 15 letters, digits, '_', '.' and '-', beginning with one of the first"
@@ -282,7 +279,7 @@ def interval(value: object) -> str:
     """Read a time for systemd; a plain number is seconds, empty is never."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return str(text_check(_INTERVAL, "a time such as 60, 30s, 5min or 1h")(value))
+    return str(text_check(model.INTERVAL, "a time such as 60, 30s, 5min or 1h")(value))
 
 
 def _is_absolute(value: object) -> bool:

@@ -14,15 +14,15 @@ from dataclasses import replace
 from typing import Iterable, NamedTuple
 
 from .model import ROUTE_PROTOCOL
-from .state import Chain, DeviceKey, Link, State, route_device
+from .state import Accept, Chain, DeviceKey, Link, State, route_device
 
 
 class Change(NamedTuple):
     """One change: `lines` for `tool`, and the object's text before and after ("" for none).
 
     `tool` is "ip", "bridge", "nft" (lines are theirs, for a batch), "pod" (lines are [namespace
-    path, an ip batch line for inside it]), "sysctl" (key=value) or "file" (a path; its content
-    is in the state) or "boot" (a file name of the boot files).
+    path, an ip batch line for inside it]), "iptables" (whole commands), "sysctl" (key=value),
+    "file" (a path; its content is in the state) or "boot" (a file name of the boot files).
     """
 
     tool: str
@@ -68,6 +68,7 @@ def changes(before: State, after: State) -> list[Change]:
     result += _fdb(kept, after)
     result += _routes(kept, after)
     result += _tables(kept, after)
+    result += _accepts(kept, after)
     result += _removals(_without_devices(kept, gone, routes=False), after)
     result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
     result += _files(kept, after)
@@ -375,6 +376,27 @@ def _tables(before: State, after: State) -> list[Change]:
                 )
             )
     return result
+
+
+def _accepts(before: State, after: State) -> list[Change]:
+    result = []
+    for one in after.accepts:
+        if one not in before.accepts:
+            line = f"insert rule {one.chain} {one.rule}"
+            if one.tool != "nft":
+                line = f"{one.tool} -w -I {one.chain} {one.rule}"
+            result.append(Change(_owner(one), (line,), "", " ".join(one)))
+    for one, handles in before.accepts.items():
+        if one not in after.accepts:
+            lines = [f"delete rule {one.chain} handle {handle}" for handle in handles]
+            if one.tool != "nft":
+                lines = [f"{one.tool} -w -D {one.chain} {one.rule}"] * max(1, len(handles))
+            result.append(Change(_owner(one), tuple(lines), " ".join(one), ""))
+    return result
+
+
+def _owner(one: Accept) -> str:
+    return "nft" if one.tool == "nft" else "iptables"
 
 
 def _files(before: State, after: State) -> list[Change]:

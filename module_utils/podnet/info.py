@@ -56,6 +56,7 @@ def plain(state: State) -> dict[str, Any]:
             ]
             for table, chains in state.tables.items()
         },
+        "accepts": sorted(" ".join(one) for one in state.accepts),
         "boot": dict(state.boot),
     }
 

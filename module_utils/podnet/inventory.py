@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
-from . import checks
+from . import checks, model
 from .errors import PodnetError
 from .variables import ALLOCATIONS_FILE, BY_NAME, VARIABLES
 
@@ -70,6 +70,8 @@ class Host:
     subnet6: str = ""
     mac: str = ""
     endpoints: tuple[dict[str, str], ...] = ()
+    leave_alone: tuple[str, ...] = ()
+    repair_interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,10 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         subnet6=own.get("podnet_subnet6") or "",
         mac=own.get("podnet_node_mac") or "",
         endpoints=tuple(own.get("podnet_endpoints") or ()),
+        leave_alone=tuple(
+            what for what in model.LEAVABLE if own.get(f"podnet_manage_{what}") is False
+        ),
+        repair_interval=own.get("podnet_repair_interval") or "",
     )
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from . import boot, files, phases, record
+from . import boot, files, forward, phases, record
 from .backends import BACKENDS
 from .desire import desired, own_node
 from .diff import is_same_device
@@ -81,12 +81,16 @@ def look(plan: Plan, name: str) -> Look:
     strict = before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links)
     _add_ports(plan, known, before, final, links)
     _demand_no_stranded_pods(plan, node, before, final)
+    if "forward" in node.leave_alone:
+        warnings = forward.left_alone(plan, seen.forwarders)
+    else:
+        warnings = forward.add(plan, seen.forwarders, before, final)
     before.files = dict(read_files([*boot.paths(plan.name), record.path(plan.name)]))
     before.boot = boot.read(plan.name)
     switching = known is not None and (
         known.parameters != record.parameters(plan) or known.phase in phases.PHASES[:3]
     )
-    return Look(plan, node, host, known, before, final, switching, strict, restored, [])
+    return Look(plan, node, host, known, before, final, switching, strict, restored, warnings)
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:

@@ -22,12 +22,18 @@ DEFAULT_NAME = "podnet"
 
 VERSION = 1
 
+#: What of others' a node can be told to leave alone: chains that drop what is forwarded, and
+#: settings of systemd-networkd and NetworkManager.
+LEAVABLE = ("forward", "networkd")
+
 # IFNAMSIZ is 16 with the final NUL (linux/if.h); dev_valid_name() forbids "/", ":" and spaces.
 # We allow less, so that a name is safe in a batch file, a path and an nft script alike.
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _DIR = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
+#: A time of systemd.time(7), as far as a repair interval needs it; a plain number is seconds.
+INTERVAL = re.compile(r"[0-9]{1,6}(s|sec|m|min|h|d)?\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
@@ -127,7 +133,9 @@ class Node:
     `ip`/`ip6` are its addresses on the underlay, with the prefix length where the inventory gave
     one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
     family). `mac` is the VTEP's MAC: derived by the plan, or declared for a node that another tool
-    still runs. `interface` is "" unless the inventory names one.
+    still runs. `interface` is "" unless the inventory names one. `leave_alone` names, of LEAVABLE,
+    settings of others that podnet must not touch on this node. `repair_interval` is a time for
+    systemd, "" for never.
     """
 
     name: str
@@ -140,6 +148,8 @@ class Node:
     mac: str = ""
     interface: str = ""
     endpoints: tuple[Endpoint, ...] = ()
+    leave_alone: tuple[str, ...] = ()
+    repair_interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,6 +194,8 @@ class Plan:
                 for key, value in vars(node).items()
                 if value not in ("", None, ()) and key != "endpoints"
             }
+            if node.leave_alone:
+                entry["leave_alone"] = list(node.leave_alone)
             if node.endpoints:
                 entry["endpoints"] = [
                     {key: value for key, value in vars(one).items() if value}
@@ -213,7 +225,8 @@ class Plan:
             nodes: dict[str, Node] = {}
             for entry in fields.pop("nodes"):
                 endpoints = tuple(Endpoint(**one) for one in entry.get("endpoints", ()))
-                node = Node(**dict(entry, endpoints=endpoints))
+                alone = tuple(entry.get("leave_alone", ()))
+                node = Node(**dict(entry, endpoints=endpoints, leave_alone=alone))
                 nodes[node.name] = node
             plan = cls(cni=cni, nodes=nodes, **fields)
         except (TypeError, KeyError, AttributeError) as error:
@@ -268,6 +281,13 @@ def node_validate(node: Node) -> None:
         node.interface == "" or is_interface_name(node.interface),
         label + ".interface",
         node.interface,
+    )
+    _demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
+    _demand(
+        isinstance(node.repair_interval, str)
+        and (node.repair_interval == "" or INTERVAL.match(node.repair_interval) is not None),
+        label + ".repair_interval",
+        node.repair_interval,
     )
     for endpoint in node.endpoints:
         _demand(is_interface_name(endpoint.name), label + ".endpoints", endpoint.name)

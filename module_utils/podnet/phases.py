@@ -57,6 +57,7 @@ def target(before: State, final: State, phase: str, strict: bool) -> State:
         moved = rename_device(body, moves)
         if destination not in final.routes or phase == PREPARE:
             result.routes[destination] = moved
+    result.accepts = {**before.accepts, **final.accepts}
     for name, port in final.ports.items():
         old = before.ports.get(name, port)
         result.ports[name] = port._replace(

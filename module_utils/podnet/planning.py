@@ -187,6 +187,8 @@ def _nodes(
             subnet6=subnet6,
             mac=mac,
             interface=host.interface,
+            leave_alone=host.leave_alone,
+            repair_interval=host.repair_interval,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
         )
     return nodes

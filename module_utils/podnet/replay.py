@@ -28,6 +28,8 @@ mkdir -p @RUN
 # One at a time: a run of podnet holds this lock, and afterwards leaves boot files of its own.
 exec 9>>"@RUN/$name.lock"
 flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; exit 0; }
+# A change that waits for its confirmation is undone by a timer of its own.
+[ ! -e "@RUN/$name.rollback" ] || exit 0
 
 # The link moves when a run writes a new state; from here on all files are of one state.
 cd -P "$top/boot" || exit 1

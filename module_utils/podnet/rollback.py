@@ -131,6 +131,8 @@ def script(name: str, way_back: Sequence[Change], record: str, had_record: bool)
             lines += [f"{tool} -force -batch - <<'EOF'", *parts, "EOF"]
         elif tool == "nft":
             lines += ["nft -f - <<'EOF'", *parts, "EOF"]
+        elif tool == "iptables":
+            lines += parts
         elif tool == "pod":
             lines += [
                 f"nsenter --net={namespace} ip {line}"

@@ -56,6 +56,17 @@ class Rule(NamedTuple):
     tag: str
 
 
+class Accept(NamedTuple):
+    """A rule of ours in a chain of others: `tool` is "nft" or an iptables program.
+
+    `chain` and `rule` are text for that tool, e.g. "inet filter forward" or "FORWARD".
+    """
+
+    tool: str
+    chain: str
+    rule: str
+
+
 class Chain(NamedTuple):
     """A base chain: `hook` is the text of nft(8), e.g. "type nat hook postrouting priority 100"."""
 
@@ -70,7 +81,8 @@ class State:
 
     `routes`: destination (with " metric N" where it is not the family's default) -> the rest of
     the route in ip-route(8)'s words, without our protocol. `neighbours` -> MAC, `fdb` -> the
-    remote VTEP's address. `tables`: nft table -> chains. `sysctls`: key -> value. `files`:
+    remote VTEP's address. `tables`: nft table -> chains. `accepts` -> the handles
+    that nft knows the rule by, () in a desired state. `sysctls`: key -> value. `files`:
     path -> content, where "-> PATH" means a symbolic link. `boot`: the files that rebuild the
     network at boot, name -> content; they are replaced as one.
     """
@@ -83,6 +95,7 @@ class State:
     ports: dict[str, Port] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[Chain, ...]] = field(default_factory=dict)
+    accepts: dict[Accept, tuple[int, ...]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     boot: dict[str, str] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ ALLOCATIONS_FILE = "podnet_allocations.yml"
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable: its default (as docs and role defaults show it), its check, and where it may differ.
+    """A variable: its default (as docs and role defaults show it), its check, its meaning.
 
     `per_host` ones may differ between hosts, all others must be equal on every host. `kind` is
     the word for argument_specs: str, int, bool, list, raw.
@@ -118,6 +118,9 @@ VARIABLES: tuple[Variable, ...] = (
              "how often a timer on the host repairs drift; empty: never", per_host=True),
     Variable("podnet_adopt", False, "bool", c.boolean,
              "take over a host on which flannel ran or runs", per_host=True),
+    Variable("podnet_manage_forward", True, "bool", c.boolean,
+             "accept the pods' packets in chains of others that drop what is forwarded",
+             per_host=True),
     Variable("podnet_manage_networkd", True, "bool", c.boolean,
              "write the drop-in that keeps systemd-networkd from removing routes", per_host=True),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),

@@ -31,6 +31,9 @@ def apply(changes: Sequence[Change], after: State) -> None:
             # One line for each namespace: they are few, and each needs a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
                 batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
+        elif tool == "iptables":
+            for line in lines:
+                _command(line.split(" "))
         elif tool == "sysctl":
             for line in lines:
                 _write_sysctl(line)
@@ -51,6 +54,12 @@ def batch(argv: list[str], lines: Sequence[str]) -> None:
         line = f"{argv[0]} {lines[int(number) - 1]}: "
     reason = "; ".join(part.strip() for part in result.error.splitlines()[:2]) or "failed"
     raise PodnetError(f"{line}{reason} ({' '.join(argv)}, exit {result.code})")
+
+
+def _command(argv: list[str]) -> None:
+    result = run(argv)
+    if result.code != 0:
+        raise PodnetError(f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})")
 
 
 def _write_sysctl(line: str) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Iterable, Sequence
 
 from ..errors import PodnetError
+from ..forward import Forwarder
 from ..host import Host, Prefix, Underlay, make_prefix
 from ..model import ROUTE_PROTOCOL, Node, is_inside, split_cidr
 from ..state import Chain, Link, Port, Rule, State, route_device
+from . import forward
 from .run import read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
@@ -28,12 +30,14 @@ class Observation:
     """What a look at a host found.
 
     `links` are all devices as `ip -j -d addr` prints them. `foreign` are routes of others in our
-    ranges, by their destination. `table_rules` is the nft table's text, where there is one.
+    ranges, by their destination. `forwarders` are chains of others that forwarded packets
+    pass.
     """
 
     state: State
     links: list[dict[str, Any]] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
+    forwarders: list[Forwarder] = field(default_factory=list)
 
 
 def read_links() -> list[dict[str, Any]]:
@@ -331,8 +335,9 @@ def observe(
     table = read_table(name)
     if table is not None:
         state.tables[name] = table
+    state.accepts, forwarders = forward.read(name)
     state.sysctls = read_sysctls(sysctls)
-    return Observation(state, links, foreign)
+    return Observation(state, links, foreign, forwarders)
 
 
 __all__ = ["Observation", "observe", "owned_links", "read_links", "route_device", "view"]

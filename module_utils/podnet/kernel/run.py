@@ -13,8 +13,8 @@ from ..errors import PodnetError
 #: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
 TIMEOUT = 60
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C", "LANG": "C"}
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": SEARCH, "LC_ALL": "C", "LANG": "C"}
 
 _PACKAGES = {
     "ip": "iproute2",
@@ -37,7 +37,7 @@ class Result:
 
 def find(tool: str) -> str:
     """Return the path of a tool; raise PodnetError naming the package that has it."""
-    path = shutil.which(tool, path=_PATH)
+    path = shutil.which(tool, path=SEARCH)
     if path is None:
         raise PodnetError(
             f"{tool} is not installed on {os.uname().nodename}; "
