@@ -4,12 +4,13 @@ from outside.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,31 @@ class Cluster:
         """Return snapshots of all hosts."""
         return take(self.lab)
 
+    def demand_equal(self, before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> None:
+        """Fail, telling the differences, unless hosts are in the state that they were in."""
+        differences = {host: difference(before[host], after[host]) for host in before}
+        lines = [f"{host}: {line}" for host, found in differences.items() for line in found]
+        assert not lines, "\n".join(lines)
+
     # The inventory
+
+    @contextlib.contextmanager
+    def host_vars(self, host: str, **variables: Any) -> Iterator[None]:
+        """Give a host variables of its own for a while, as a user would."""
+        file = self.inventory / "host_vars" / f"{host}.yml"
+        file.parent.mkdir(exist_ok=True)
+        before = file.read_text() if file.exists() else None
+        old = yaml.safe_load(before) if before else {}
+        file.write_text(yaml.safe_dump(old | variables, explicit_start=True))
+        try:
+            yield
+        finally:
+            if before is None:
+                file.unlink()
+                with contextlib.suppress(OSError):
+                    file.parent.rmdir()
+            else:
+                file.write_text(before)
 
     def allocations(self) -> dict[str, Any]:
         """Return the recorded allocations: node -> its subnets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,35 @@ import yaml
 
 from lab import Lab
 from tests.scenario.cluster import PROJECT, Cluster
+from tests.traffic.watch import code_archive
 
 _BIN = Path(sys.executable).parent
 _TASK = re.compile(r"^TASK \[(.*?)\] \*+$")
 _ANSWER = re.compile(r"^(\S+) \| SUCCESS => ", re.MULTILINE)
+
+#: Ports are the pods' own; a watch on them may be under way or not.
+_OBSERVE = """
+import base64, glob, json, subprocess, sys, tempfile
+with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
+    archive.write(base64.b64decode("ARCHIVE"))
+    archive.flush()
+    sys.path.insert(0, archive.name)
+    from podnet import info
+    state = info.observed("podnet")
+def said(*argv):
+    return subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True).stdout
+state.pop("ports")
+links = {one["ifname"] for one in json.loads(said("ip", "-j", "link"))}
+units = said("systemctl", "list-units", "--all", "--plain", "--no-legend", "podnet*")
+print(json.dumps({
+    "state": state,
+    "links": sorted(name for name in links if not name.startswith("veth")),
+    "files": sorted(glob.glob("/etc/podnet/**", recursive=True)
+                    + glob.glob("/run/podnet/**", recursive=True)
+                    + glob.glob("/etc/systemd/**/*podnet*", recursive=True)),
+    "units": sorted(line.split()[0] for line in units.splitlines()),
+}, default=vars))
+"""
 
 _STRICT = (
     "printf 'net.ipv4.conf.%s.rp_filter = 1\\n' all default '*' "
@@ -53,8 +79,8 @@ class Ended:
 class Started:
     """A playbook that runs in a process group of its own."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        """Start it."""
+    def __init__(self, argv: Sequence[str], at: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        """Start it; `at` is what callbacks/at_task.py does on the way."""
         self.tasks: list[tuple[str, float]] = []
         self._lines: list[str] = []
         self.at = time.time()
@@ -65,6 +91,9 @@ class Started:
                 **os.environ,
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_CALLBACK_PLUGINS": str(PROJECT / "tests" / "scenario" / "callbacks"),
+                "ANSIBLE_CALLBACKS_ENABLED": "at_task",
+                "PODNET_AT_TASK": json.dumps(at),
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -128,10 +157,10 @@ class Site(Cluster):
         """The file that `set` writes; a scenario's lasting variables stand in all.yml beside it."""
         return self.inventory / "group_vars" / "podnet_nodes.yml"
 
-    def start(self, playbook: str = "playbooks/site.yml", *options: str) -> Started:
-        """Start a playbook, given by its path."""
-        argv = [str(_BIN / "ansible-playbook"), "-i", str(self.inventory), playbook, *options]
-        return Started(argv)
+    def start(self, **at: Sequence[Sequence[str]]) -> Started:
+        """Start site.yml; `at` maps a task's title to commands that run just before it."""
+        argv = [str(_BIN / "ansible-playbook"), "-i", str(self.inventory), "playbooks/site.yml"]
+        return Started(argv, at)
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what podnet_info says of every host."""
@@ -147,6 +176,15 @@ class Site(Cluster):
         return {
             found[1]: json.JSONDecoder().raw_decode(done.stdout, found.end())[0]["state"]
             for found in _ANSWER.finditer(done.stdout)
+        }
+
+    def observed(self) -> dict[str, dict[str, Any]]:
+        """Return what `info` does, and what else a run may leave, in a tenth of its time."""
+        archive = base64.b64encode(code_archive()).decode()
+        script = _OBSERVE.replace("ARCHIVE", archive)
+        return {
+            host: json.loads(self.lab.run(host, ["python3", "-"], stdin=script).stdout)
+            for host in self.hosts
         }
 
     def on_all(self, *argv: str) -> dict[str, str]:

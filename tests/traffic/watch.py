@@ -162,7 +162,7 @@ class Traffic:
             "directories": _PLUGINS,
         }
         try:
-            code = _code()
+            code = code_archive()
             for name in self._names:
                 self._watchers[name] = watcher = _Watcher(self._lab, name)
                 watcher.begin(code, settings)
@@ -282,7 +282,7 @@ def _idle(answers: dict[str, dict[str, Any]]) -> list[str]:
     return idle
 
 
-def _code() -> bytes:
+def code_archive() -> bytes:
     """Return a zip with podnet and what runs on hosts, for Python to import from."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:

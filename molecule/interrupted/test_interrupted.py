@@ -1,0 +1,258 @@
+"""A switch that is interrupted at any point: nobody is cut off, and the next run finishes it.
+
+Controllers are killed, hosts rebooted or made to fail, while two pods a host ping every 5 ms and
+hold TCP connections on hosts that drop what comes in the wrong way (rp_filter=1).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.scenario.cluster import Cluster
+from tests.scenario.site import Ended, Site
+from tests.traffic import Report, Traffic
+
+BACKENDS = ("host-gw", "vxlan")
+VIA = {"host-gw": "host0", "vxlan": "flannel.1"}
+
+#: How many moments of a switch are tried, in both directions in turn.
+MOMENTS = 20
+
+KILL = [["KILL"]]
+
+#: With this a host can neither begin nor record a phase.
+READ_ONLY = ("mount", "-o", "bind,ro", "/etc/podnet", "/etc/podnet")
+
+
+class Switcher:
+    """The hosts, which backend they have now, and how fresh hosts look with each."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.now = ""
+        self.fresh: dict[str, dict[str, Any]] = {}
+        self.lasts: dict[str, float] = {}
+        self.killed = 0
+
+    @property
+    def other(self) -> str:
+        """The backend that the hosts do not have."""
+        return next(one for one in BACKENDS if one != self.now)
+
+    def run(self, backend: str, **at: Sequence[Sequence[str]]) -> Ended:
+        """Ask for a backend and run site.yml, whatever comes of it."""
+        self.site.set(backend=backend)
+        return self.site.start(**at).wait()
+
+    def settle(self, backend: str) -> None:
+        """Run site.yml until its end; demand the state of fresh hosts."""
+        run = self.run(backend)
+        assert run.status == 0, run.output
+        self.now = backend
+        assert self.site.observed() == self.fresh[backend]
+
+    def vias(self) -> dict[str, set[str]]:
+        """Return the devices that each host's routes to its peers take."""
+        return {
+            host: {
+                one["dev"]
+                for family in ("-4", "-6")
+                for one in self.site.routes(host, family).values()
+                if "/" in one["dst"]
+            }
+            for host in self.site.hosts
+        }
+
+
+@pytest.fixture(scope="module")
+def switcher(cluster: Cluster) -> Iterator[Switcher]:
+    site = Site(cluster.lab)
+    site.demand_strict()
+    made = Switcher(site)
+    try:
+        for backend in BACKENDS:
+            site.reset()
+            site.set(backend=backend)
+            site.site()
+            made.now = backend
+            made.fresh[backend] = site.observed()
+        yield made
+    finally:
+        site.variables_file.unlink()
+        site.site()
+
+
+@pytest.fixture(scope="module")
+def traffic(switcher: Switcher) -> Iterator[Traffic]:
+    with Traffic(switcher.site.lab) as watched:
+        yield watched
+
+
+def demand_unfelt(traffic: Traffic) -> None:
+    """Fail if a ping, a connection or time was lost; the next test counts anew."""
+    report = traffic.report()
+    if report.failures:
+        traffic.forget()
+    assert not report.failures, report.table()
+
+
+def test_an_uninterrupted_switch_tells_how_long_one_takes(
+    switcher: Switcher, traffic: Traffic
+) -> None:
+    for _ in BACKENDS:
+        backend = switcher.other
+        run = switcher.run(backend)
+        assert run.status == 0, run.output
+        switcher.lasts[backend] = run.seconds - run.began("Prepare")
+        switcher.now = backend
+        assert set.union(*switcher.vias().values()) == {VIA[backend]}
+        assert switcher.site.observed() == switcher.fresh[backend]
+    demand_unfelt(traffic)
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_a_killed_controller_is_not_felt_and_the_next_run_finishes(
+    switcher: Switcher, traffic: Traffic, moment: int
+) -> None:
+    backend = switcher.other
+    switcher.site.set(backend=backend)
+    started = switcher.site.start()
+    started.wait_for("Prepare")
+    time.sleep(switcher.lasts[backend] * (moment + 0.5) / MOMENTS)
+    switcher.killed += started.running()
+    started.kill()
+    switcher.settle(backend)
+    demand_unfelt(traffic)
+
+
+def test_the_kills_came_while_there_was_something_to_kill(switcher: Switcher) -> None:
+    assert switcher.killed >= MOMENTS * 3 // 4
+
+
+@pytest.mark.parametrize("phase", ["Shift", "Commit"])
+def test_a_killed_switch_can_be_taken_back(
+    switcher: Switcher, traffic: Traffic, phase: str
+) -> None:
+    for _ in BACKENDS:
+        before = switcher.now
+        assert switcher.run(switcher.other, **{phase: KILL}).status != 0
+        expected = VIA[switcher.now] if phase == "Shift" else VIA[switcher.other]
+        assert set.union(*switcher.vias().values()) == {expected}
+        switcher.settle(before)
+        demand_unfelt(traffic)
+        if phase == "Commit":
+            switcher.settle(switcher.other)
+
+
+def on(site: Site, host: str, *argv: str) -> list[str]:
+    """Return the command that runs `argv` on a host."""
+    return [sys.executable, "-m", "lab", "exec", "--name", site.lab.name, host, "--", *argv]
+
+
+def test_a_host_that_fails_in_prepare_keeps_all_from_shifting(
+    switcher: Switcher, traffic: Traffic
+) -> None:
+    if switcher.now == "vxlan":
+        switcher.settle("host-gw")
+    site = switcher.site
+    foreign = ["foreign", "type", "vxlan", "id", "1", "dstport", "8472", "local", "192.0.2.12"]
+    appear = [
+        on(site, "n2", "ip", "link", "add", *foreign),
+        on(site, "n2", "ip", "link", "set", "foreign", "up"),
+    ]
+    run = switcher.run("vxlan", Prepare=appear)
+    try:
+        assert run.status != 0
+        assert "n2: foreign on the host uses VNI 1 and port 8472" in run.message
+        assert set.union(*switcher.vias().values()) == {"host0"}
+        # It stays in the way: the next run says so before it changes anything.
+        before = site.observed()
+        assert switcher.run("vxlan").status != 0
+        assert site.observed() == before
+    finally:
+        site.on("n2", "ip", "link", "del", "foreign")
+    switcher.settle("vxlan")
+    demand_unfelt(traffic)
+
+
+def test_a_host_that_fails_in_shift_is_named_and_stays_connected(
+    switcher: Switcher, traffic: Traffic
+) -> None:
+    site = switcher.site
+    for back in (True, False):
+        before, wanted = switcher.now, switcher.other
+        try:
+            run = switcher.run(wanted, Shift=[on(site, "n2", *READ_ONLY)])
+            assert run.status != 0
+            assert "n2" in run.message.partition("The run stops here")[2]
+            vias = switcher.vias()
+            assert vias["n2"] == {VIA[before]}
+            assert vias["n1"] | vias["n3"] == {VIA[wanted]}
+        finally:
+            site.on("n2", "umount", "/etc/podnet")
+        switcher.settle(before if back else wanted)
+        demand_unfelt(traffic)
+
+
+# The tests below lose a host's pods, so each watches with pods of its own.
+
+
+@pytest.fixture
+def without_traffic(traffic: Traffic) -> None:
+    assert not traffic.stop().failures, traffic.result.table()
+
+
+def test_a_host_that_is_off_keeps_all_from_changing(
+    switcher: Switcher, without_traffic: None
+) -> None:
+    site = switcher.site
+    site.lab.power_off("n3")
+    try:
+        with Traffic(site.lab, ["n1", "n2"]) as traffic:
+            run = switcher.run(switcher.other)
+            assert run.status != 0
+            assert "n3 cannot be reached and would be cut off. Nothing was changed" in run.message
+    finally:
+        site.lab.start("n3")
+    assert not traffic.result.failures, traffic.result.table()
+    assert site.observed() == switcher.fresh[switcher.now]
+    switcher.settle(switcher.other)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("phase", ["Shift", "Commit"])
+def test_a_host_that_reboots_between_phases_reaches_all_as_soon_as_it_is_up(
+    switcher: Switcher, without_traffic: None, phase: str, backend: str
+) -> None:
+    site = switcher.site
+    if switcher.now == backend:
+        switcher.settle(switcher.other)
+    reboot = [sys.executable, "-m", "lab", "reboot", "--name", site.lab.name, "n2"]
+    with Traffic(site.lab, gateways=True) as traffic:
+        run = switcher.run(backend, **{phase: [reboot, ["sleep", "1.5"]]})
+        assert run.status == 0 or "n2" in run.message.partition("The run stops here")[2], run.output
+    report = traffic.result
+    elsewhere = report.between("n1", "n3") + report.between("n3", "n1")
+    assert not any(pair.failures for pair in elsewhere), report.table()
+    for other in ("n1", "n3"):
+        assert down_longer_than_the_host(report, other, "n2") < 1.5, report.table()
+    # Pods that are made on it now reach all others and are reached.
+    with Traffic(site.lab) as again:
+        time.sleep(0.5)
+    assert not again.result.failures, again.result.table()
+    switcher.settle(backend)
+
+
+def down_longer_than_the_host(report: Report, source: str, target: str) -> float:
+    """Return for how many seconds the host answered already, but its bridge did not yet."""
+    ended: dict[str, float] = {}
+    for pair in report.between(source, target):
+        for at in pair.lost_at:
+            ended[pair.target] = max(at, ended.get(pair.target, 0.0))
+    assert f"{target}/host" in ended, "it was not down"
+    return ended[f"{target}/bridge"] - ended[f"{target}/host"]
