@@ -100,6 +100,11 @@ class Cluster:
         """Run site.yml in check mode with a diff."""
         return self.play("site.yml", "--check", "--diff", *arguments)
 
+    def demand_clean(self, *arguments: str) -> None:
+        """Fail, showing the diff, unless a check run finds nothing to do on any host."""
+        run = self.check(*arguments)
+        assert run.changed_hosts == set(), run.output
+
     def verify(self, *arguments: str, ok: bool = True) -> Run:
         """Run verify.yml: the data path between all pairs."""
         return self.play("verify.yml", *arguments, ok=ok)
@@ -129,9 +134,10 @@ class Cluster:
         return self.lab.run(host, ["ip", "link", "show", device], check=False).returncode == 0
 
     def routes(self, host: str, *family: str) -> dict[str, dict[str, Any]]:
-        """Return the routes with podnet's mark by destination; "-6" for those of IPv6."""
+        """Return podnet's routes to peers by destination; "-6" for those of IPv6."""
         shown = self.json_on(host, "ip", *family, "-d", "-json", "route", "show", "proto", "112")
-        return {route["dst"]: route for route in shown}
+        # Without a gateway are those that make an IPv6 gateway on-link.
+        return {route["dst"]: route for route in shown if "gateway" in route}
 
     def snapshot(self, host: str) -> Snapshot:
         """Return all that is on a host; see snapshot.py."""

@@ -1,0 +1,102 @@
+"""Every variable at a value that is not the default, and each has its effect."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+from podnet.variables import VARIABLES
+
+from tests.scenario.cluster import Cluster
+
+#: They belong to one run; other scenarios give them.
+GIVEN_TO_A_RUN = {"podnet_force_limited", "podnet_node", "podnet_release"}
+#: host-gw has no device whose variables could be tested here; it has a scenario.
+ELSEWHERE = {"podnet_backend"}
+
+
+def test_no_variable_is_forgotten(cluster: Cluster) -> None:
+    said: dict[str, object] = {"podnet_node_ip": "lab", "podnet_node_ip6": "lab"}
+    for file in sorted(cluster.inventory.glob("*_vars/*.yml")):
+        said |= yaml.safe_load(file.read_text())
+    wanted = {one.name for one in VARIABLES} - GIVEN_TO_A_RUN
+    assert wanted - set(said) == set()
+    same = {one.name for one in VARIABLES if said.get(one.name) == one.default}
+    assert same - ELSEWHERE == set()
+
+
+def test_subnets(cluster: Cluster) -> None:
+    file = cluster.inventory / "other" / "podnet_allocations.yml"
+    nodes = yaml.safe_load(file.read_text())["podnet_allocations"]["vars"]["nodes"]
+    assert nodes == {
+        "n1": {"subnet": "100.64.3.0/26", "subnet6": "fd00:100:ff00::/56"},
+        "n2": {"subnet": "100.64.0.0/26", "subnet6": "fd00:100::/56"},
+        "n3": {"subnet": "100.64.0.64/26", "subnet6": "fd00:100:0:100::/56"},
+    }
+    assert not (cluster.inventory / "podnet_allocations.yml").exists()
+
+
+def test_devices(cluster: Cluster) -> None:
+    for host in cluster.hosts:
+        device = cluster.link(host, "ov-4242")
+        assert (device["data"]["id"], device["data"]["port"], device["mtu"]) == (4242, 4789, 1400)
+        assert cluster.link(host, "br-pods")["mtu"] == 1400
+        assert not cluster.has_link(host, "cni0")
+        # One segment, direct routing: no packet of a pod is encapsulated.
+        assert {route["dev"] for route in cluster.routes(host).values()} == {"host0"}
+    assert cluster.link("n2", "ov-4242")["address"] == "02:aa:bb:cc:dd:02"
+
+
+def test_cni(cluster: Cluster) -> None:
+    for host in cluster.hosts:
+        conflist = json.loads(cluster.on(host, "cat", "/etc/other/cni/42-pods.conflist"))
+        assert conflist["name"] == "other-net"
+        assert [plugin["type"] for plugin in conflist["plugins"]] == ["bridge", "portmap", "tuning"]
+        assert cluster.on(host, "ls", "/etc/cni/net.d") == "99-other.conflist\n"
+        assert "host-local" in cluster.on(host, "ls", "/usr/local/lib/cni")
+
+
+def test_endpoints(cluster: Cluster) -> None:
+    shown = cluster.on("n1", "ip", "-n", "web", "-4", "address", "show", "dev", "eth0")
+    assert "inet 100.64.3.20/26" in shown
+    assert "inet 100.64.3." in cluster.on("n1", "ip", "-n", "dns", "-4", "address")
+    cluster.on("n3", "ping", "-n", "-c1", "-W2", "100.64.3.20")
+    cluster.on("n1", "ip", "netns", "exec", "dns", "ping", "-n", "-c1", "-W2", "100.64.3.20")
+
+
+def test_no_packet_is_masqueraded(cluster: Cluster) -> None:
+    """The router has no route to pods, so it answers only what is masqueraded."""
+    ping = ["ip", "netns", "exec", "web", "ping", "-n", "-c1", "-W1", "203.0.113.1"]
+    assert cluster.lab.run("n1", ping, check=False).returncode != 0
+    cluster.site("-e", "podnet_masquerade=true")
+    assert cluster.lab.run("n1", ping, check=False).returncode == 0
+    cluster.site()
+    assert cluster.lab.run("n1", ping, check=False).returncode != 0
+
+
+def test_the_repair_timer(cluster: Cluster) -> None:
+    for host in cluster.hosts:
+        timers = cluster.on(host, "systemctl", "list-timers", "--all", "--no-legend", "podnet*")
+        assert "other-net" in timers, timers
+
+
+def test_plugins_from_an_archive(cluster: Cluster) -> None:
+    """On a host that has none: an archive that the host itself holds, as from a mirror."""
+    archive, sums = "/srv/plugins.tgz", set()
+    words = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-C", "/usr/lib/cni", "."]
+    for host in cluster.hosts:
+        cluster.on(host, "sh", "-c", 'tar -c "$@" | gzip -n > /srv/plugins.tgz', "sh", *words)
+        sums.add(cluster.on(host, "sha256sum", archive).split()[0])
+        cluster.on(host, "mv", "/usr/lib/cni", "/usr/lib/cni.hidden")
+    assert len(sums) == 1
+    options = ["-e", "podnet_cni_install=archive", "-e", f"podnet_cni_url=file://{archive}"]
+    options += ["-e", f"podnet_cni_checksum=sha256:{sums.pop()}"]
+    try:
+        cluster.site(*options)
+        cluster.verify(*options)
+        cluster.demand_clean(*options)
+    finally:
+        for host in cluster.hosts:
+            cluster.on(host, "mv", "/usr/lib/cni.hidden", "/usr/lib/cni")
+            cluster.on(host, "rm", archive)
+    cluster.site()

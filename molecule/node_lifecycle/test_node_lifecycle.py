@@ -1,0 +1,113 @@
+"""A cluster's life, one test after the other: each begins where the one before ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.scenario.cluster import Cluster, Snapshot, difference
+
+
+def lines(before: dict[str, Snapshot], after: dict[str, Snapshot]) -> dict[str, list[str]]:
+    """What changed on hosts, but for podnet's own files, which tell the same again."""
+    return {
+        host: [
+            line
+            for line in difference(before[host], after[host])
+            if not line.startswith("~ files /etc/podnet/")
+        ]
+        for host in before
+    }
+
+
+def about(entries: Iterable[str], *words: str) -> bool:
+    """Whether each of some entries holds one of the words."""
+    return all(any(word in entry for word in words) for entry in entries)
+
+
+def test_a_new_host_is_nothing_but_new_entries_on_the_others(cluster: Cluster) -> None:
+    before = cluster.snapshots()
+    cluster.lab.add("n4")
+    assert cluster.site().changed_hosts == {"n1", "n2", "n3", "n4"}
+    assert cluster.allocations()["n4"] == {"subnet": "10.244.3.0/24"}
+    changes = lines(before, {host: cluster.snapshot(host) for host in before})
+    for host, entries in changes.items():
+        assert len(entries) == 3, (host, entries)
+        assert about(entries, "+ routes: ", "+ neighbours: ", "+ fdb: "), entries
+        assert about(entries, "10.244.3.0", "02:00:0a:f4:03:00"), entries
+    cluster.demand_clean()
+    cluster.verify()
+
+
+def test_a_dead_host_is_removed_while_it_is_down(cluster: Cluster) -> None:
+    before = {host: cluster.snapshot(host) for host in ("n1", "n2", "n4")}
+    cluster.lab.power_cut("n3")
+    run = cluster.play("remove_node.yml", "-e", "podnet_node=n3", ok=False)
+    assert "n3 is out of the network" in run.message, run.output
+    changes = lines(before, {host: cluster.snapshot(host) for host in before})
+    for host, entries in changes.items():
+        assert len(entries) == 3, (host, entries)
+        assert about(entries, "- routes: ", "- neighbours: ", "- fdb: "), entries
+        assert about(entries, "10.244.2.0", "02:00:0a:f4:02:00"), entries
+    # Its subnet stays its own, and nothing is left to do once the inventory has forgotten it.
+    assert cluster.allocations()["n3"] == {"subnet": "10.244.2.0/24"}
+    cluster.lab.remove("n3")
+    cluster.demand_clean()
+    cluster.verify()
+
+
+def test_a_reserved_subnet_goes_to_nobody_until_it_is_released(cluster: Cluster) -> None:
+    cluster.lab.add("n5")
+    cluster.site()
+    assert cluster.allocations()["n5"] == {"subnet": "10.244.4.0/24"}
+    cluster.play("remove_node.yml", "-e", "podnet_node=n3", "-e", "podnet_release=n3")
+    assert "n3" not in cluster.allocations()
+    cluster.lab.add("n6")
+    cluster.site()
+    assert cluster.allocations()["n6"] == {"subnet": "10.244.2.0/24"}
+    cluster.verify()
+
+
+def test_another_machine_of_the_same_name_takes_over_the_subnet(cluster: Cluster) -> None:
+    before = {host: cluster.snapshot(host) for host in ("n1", "n4", "n5", "n6")}
+    cluster.lab.remove("n2")
+    cluster.lab.add("n2")
+    assert cluster.site().changed_hosts == {"n2"}
+    assert cluster.allocations()["n2"] == {"subnet": "10.244.1.0/24"}
+    cluster.demand_equal(before, {host: cluster.snapshot(host) for host in before})
+    cluster.verify()
+
+
+def test_a_new_address_keeps_the_subnet_and_leaves_nothing_stale(cluster: Cluster) -> None:
+    old, new = cluster.lab.hosts["n4"].address, "192.0.2.99"
+    allocations = cluster.allocations()
+    others = [host for host in cluster.hosts if host != "n4"]
+    cluster.on("n4", "ip", "address", "add", f"{new}/24", "dev", "host0")
+    with cluster.host_vars("n4", podnet_node_ip=f"{new}/24"):
+        cluster.site()
+        assert cluster.allocations() == allocations
+        assert cluster.link("n4", "flannel.1")["data"]["local"] == new
+        for host in others:
+            fdb = cluster.on(host, "bridge", "fdb", "show", "dev", "flannel.1")
+            assert f"dst {new} " in fdb
+            assert f"dst {old} " not in fdb
+            files = cluster.on(host, "grep", "-rlF", old, "/etc/podnet", ok=False)
+            assert files == "", files
+        cluster.demand_clean()
+        cluster.verify()
+    cluster.site()
+    cluster.on("n4", "ip", "address", "delete", f"{new}/24", "dev", "host0")
+    cluster.demand_clean()
+
+
+def test_a_living_host_that_is_removed_is_clean(cluster: Cluster) -> None:
+    run = cluster.play("remove_node.yml", "-e", "podnet_node=n5")
+    assert "n5" in run.changed_hosts
+    for device in ("flannel.1", "cni0"):
+        assert not cluster.has_link("n5", device)
+    assert cluster.routes("n5") == {}
+    assert cluster.on("n5", "sysctl", "-n", "net.ipv4.ip_forward") == "0\n"
+    found = cluster.on("n5", "find", "/etc/podnet", "/etc/cni", "-name", "*podnet*", ok=False)
+    assert found == ""
+    cluster.lab.remove("n5")
+    cluster.demand_clean()
+    cluster.verify()
