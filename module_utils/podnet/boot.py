@@ -15,14 +15,14 @@ import shutil
 from pathlib import Path
 from typing import Iterable, Iterator
 
-from . import files, replay
+from . import files, others, repair, replay
 from .diff import add_link, route_line, table_lines
 from .errors import PodnetError
 from .lock import DIRECTORY
 from .record import directory
+from .repair import SYSTEMD
 from .state import State
 
-SYSTEMD = "/etc/systemd/system"
 UNIT = f"{SYSTEMD}/podnet@.service"
 
 #: A oneshot that stays "active" tells `systemctl status` what was replayed. It comes after all
@@ -51,7 +51,7 @@ WantedBy=multi-user.target
 """
 
 #: Files of ours that all networks of a host share; the last network takes them away.
-SHARED = (UNIT, replay.PATH)
+SHARED = (UNIT, replay.PATH, others.NETWORKD_CONF)
 
 
 def wants(name: str) -> str:
@@ -66,7 +66,7 @@ def unit_files(name: str) -> dict[str, str]:
 
 def paths(name: str) -> list[str]:
     """Return all paths outside /etc/podnet/NAME/boot where a file of this network may lie."""
-    return [*unit_files(name)]
+    return [*unit_files(name), *repair.paths(name), *others.paths(name)]
 
 
 def own_paths(name: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from . import boot, files, forward, phases, record
+from . import boot, files, forward, others, phases, record
 from .backends import BACKENDS
 from .desire import desired, own_node
 from .diff import is_same_device
@@ -24,6 +24,7 @@ class Look(NamedTuple):
 
     `switching` tells that the plan's parameters are not those that the host last reached, so all
     hosts have to go through the change in step. `strict` is about rp_filter (phases.target).
+    `managers` are those of `others.SIGNS` that run there and that podnet may write drop-ins for.
     """
 
     plan: Plan
@@ -36,6 +37,7 @@ class Look(NamedTuple):
     strict: bool
     restored: dict[str, str]
     warnings: list[str]
+    managers: frozenset[str]
 
 
 def look(plan: Plan, name: str) -> Look:
@@ -85,12 +87,41 @@ def look(plan: Plan, name: str) -> Look:
         warnings = forward.left_alone(plan, seen.forwarders)
     else:
         warnings = forward.add(plan, seen.forwarders, before, final)
-    before.files = dict(read_files([*boot.paths(plan.name), record.path(plan.name)]))
+    managers = _managers(node)
+    before.files = dict(read_files([*_own_files(plan.name, managers), record.path(plan.name)]))
     before.boot = boot.read(plan.name)
     switching = known is not None and (
         known.parameters != record.parameters(plan) or known.phase in phases.PHASES[:3]
     )
-    return Look(plan, node, host, known, before, final, switching, strict, restored, warnings)
+    return Look(
+        plan,
+        node,
+        host,
+        known,
+        before,
+        final,
+        switching,
+        strict,
+        restored,
+        warnings,
+        managers,
+    )
+
+
+def _managers(node: Node) -> frozenset[str]:
+    """Return which tools run here that might take our devices and routes for theirs."""
+    if "networkd" in node.leave_alone:
+        return frozenset()
+    return frozenset(tool for tool, sign in others.SIGNS.items() if Path(sign).exists())
+
+
+def _own_files(name: str, managers: frozenset[str]) -> list[str]:
+    """Return the paths where files of this network may lie.
+
+    What another network of the host wants, too, is not ours to remove.
+    """
+    wanted = [*boot.unit_files(name), *others.drop_ins(name, (), managers, {})]
+    return [*boot.own_paths(name), *wanted]
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:

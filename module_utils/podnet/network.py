@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Sequence
 
-from . import boot, phases, record
+from . import boot, others, phases, record, repair
 from .diff import Change, changes
 from .kernel import observe as eyes
 from .look import Look
@@ -56,7 +56,13 @@ def outcome(seen: Look, phase: str) -> Outcome:
 def target(seen: Look, phase: str) -> State:
     """Return the state that `phase` ends in, with its files."""
     after = phases.target(seen.before, seen.final, phase, seen.strict).copy()
-    after.files = boot.unit_files(seen.plan.name)
+    name = seen.plan.name
+    after.files = {
+        **boot.unit_files(name),
+        **repair.unit_files(
+            name, seen.node.repair_interval, networkd=others.NETWORKD in seen.managers
+        ),
+    }
     after.files[record.path(seen.plan.name)] = record.dump(record_after(seen, phase, after))
     lasting = after.copy()
     if phase in (phases.COMMIT, phases.ALL):
@@ -64,6 +70,7 @@ def target(seen: Look, phase: str) -> State:
         lasting.sysctls = {
             key: value for key, value in after.sysctls.items() if key not in seen.restored
         }
+    after.files.update(others.drop_ins(name, after.links, seen.managers, lasting.sysctls))
     after.boot = boot.render(lasting)
     return after
 

@@ -10,6 +10,13 @@ from .run import run
 
 _UNITS = "/etc/systemd/system/"
 
+#: Directory of drop-ins -> the command that makes their reader look again, and the reader. There is
+#: none for networkd.conf.d: networkd reads it only when it starts, and podnet does not restart it.
+_RELOADS = {
+    "/etc/systemd/network/": ["networkctl", "reload", "systemd-networkd"],
+    "/etc/NetworkManager/conf.d/": ["systemctl", "reload", "NetworkManager", "NetworkManager"],
+}
+
 
 def runs_systemd() -> bool:
     """Whether systemd is this host's init (sd_booted(3))."""
@@ -23,31 +30,50 @@ def settle(paths: Iterable[str]) -> list[str]:
     does not wait: the unit replays the boot files as soon as this run lets go of its lock, finds
     nothing to do, and is active from then on.
     """
-    units = [path for path in paths if path.startswith(_UNITS)]
-    if not units or not runs_systemd():
+    if not runs_systemd():
         return []
+    changed = list(paths)
+    problems = []
+    for directory, command in _RELOADS.items():
+        if any(path.startswith(directory) for path in changed) and _is_active(command[-1]):
+            problems += _do(command[:-1])
+    units = [path for path in changed if path.startswith(_UNITS)]
+    if not units:
+        return problems
     links = [path for path in units if ".wants/" in path]
     gone = [Path(path).name for path in links if not Path(path).is_symlink()]
     come = [Path(path).name for path in links if Path(path).is_symlink()]
-    problems = []
-    for argv in (
-        ["stop", *gone] if gone else [],
-        ["daemon-reload"],
-        ["start", "--no-block", *come] if come else [],
+    # They take up another interval or path only when they are started anew.
+    come += [
+        Path(path).name
+        for path in units
+        if path.endswith((".timer", ".path")) and Path(path).is_file()
+    ]
+    anew = sorted({unit for unit in come if not unit.endswith(".service")})
+    once = sorted({unit for unit in come if unit.endswith(".service")})
+    for verb, those in (
+        (["stop"], gone),
+        (["daemon-reload"], []),
+        (["restart"], anew),
+        (["start", "--no-block"], once),
     ):
-        if argv:
-            problems += _systemctl(*argv)
+        if those or verb == ["daemon-reload"]:
+            problems += _do(["systemctl", *verb, *those])
     if gone:
         # A unit that had failed would be listed for ever; one that had not is no error to us.
         run(["systemctl", "reset-failed", *gone])
     return problems
 
 
-def _systemctl(*argv: str) -> list[str]:
+def _is_active(unit: str) -> bool:
+    return run(["systemctl", "is-active", "--quiet", unit]).code == 0
+
+
+def _do(argv: list[str]) -> list[str]:
     try:
-        result = run(["systemctl", *argv])
+        result = run(argv)
     except PodnetError as error:
         return [str(error)]
     if result.code == 0:
         return []
-    return [f"systemctl {' '.join(argv)}: {result.error or 'failed'} (exit {result.code})"]
+    return [f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})"]

@@ -1,0 +1,71 @@
+"""Drop-ins that keep other tools of a host from undoing what podnet made.
+
+Each stands in a file of ours, in the directory that the tool offers for that, and goes with the
+network. Nothing is written for a tool that does not run on the host.
+"""
+
+from __future__ import annotations
+
+from typing import Collection, Iterable, Mapping
+
+NETWORKD, NETWORK_MANAGER = "systemd-networkd", "NetworkManager"
+
+#: Tool -> what exists while it runs.
+SIGNS = {NETWORKD: "/run/systemd/netif/state", NETWORK_MANAGER: "/run/NetworkManager/devices"}
+
+#: Global, so one for all networks of a host (networkd.conf(5)). Without it networkd removes routes
+#: that it did not make whenever it configures a link.
+NETWORKD_CONF = "/etc/systemd/networkd.conf.d/60-podnet.conf"
+
+_NETWORKD_CONF = """\
+# Made by podnet; podnet_manage_networkd: false removes it. Read when systemd-networkd starts.
+[Network]
+ManageForeignRoutes=no
+ManageForeignRoutingPolicyRules=no
+"""
+
+
+def _network(name: str) -> str:
+    # The first file that matches wins (systemd.network(5)); it must come before a catch-all.
+    return f"/etc/systemd/network/05-podnet-{name}.network"
+
+
+def _network_manager(name: str) -> str:
+    return f"/etc/NetworkManager/conf.d/60-podnet-{name}.conf"
+
+
+def _sysctl(name: str) -> str:
+    return f"/etc/sysctl.d/95-podnet-{name}.conf"
+
+
+def paths(name: str) -> list[str]:
+    """Return every path that `drop_ins` may have."""
+    return [NETWORKD_CONF, _network(name), _network_manager(name), _sysctl(name)]
+
+
+def drop_ins(
+    name: str, devices: Iterable[str], running: Collection[str], sysctls: Mapping[str, str]
+) -> dict[str, str]:
+    """Return path -> content. `running`: which of SIGNS run there. `devices`: the network's own.
+
+    `sysctls` are those that network needs for good: `sysctl --system`, which installers like to
+    call, reads all files anew and would turn forwarding off where another file says so.
+    """
+    result = {}
+    listed = sorted(devices)
+    if NETWORKD in running:
+        result[NETWORKD_CONF] = _NETWORKD_CONF
+        result[_network(name)] = (
+            f"# Made by podnet: the devices of pod network {name} are not systemd-networkd's.\n"
+            f"[Match]\nName={' '.join(listed)}\n\n[Link]\nUnmanaged=yes\n"
+        )
+    if NETWORK_MANAGER in running:
+        names = ";".join(f"interface-name:{device}" for device in listed)
+        result[_network_manager(name)] = (
+            f"# Made by podnet: the devices of pod network {name} are not NetworkManager's.\n"
+            f"[keyfile]\nunmanaged-devices+=;{names}\n"
+        )
+    if sysctls:
+        lines = "".join(f"{key} = {value}\n" for key, value in sorted(sysctls.items()))
+        result[_sysctl(name)] = f"# Made by podnet for pod network {name}.\n{lines}"
+    return result

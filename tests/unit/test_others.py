@@ -1,0 +1,40 @@
+"""Drop-ins for other tools, and the units that repair: only what a host needs."""
+
+import pytest
+from podnet import boot, others, repair
+
+NAMES = ["cni0", "flannel.1"]
+
+
+def test_nothing_is_written_for_tools_that_do_not_run() -> None:
+    assert others.drop_ins("podnet", NAMES, (), {}) == {}
+    assert repair.unit_files("podnet", "", networkd=False) == {}
+
+
+@pytest.mark.parametrize("running", [[], [others.NETWORKD], [others.NETWORK_MANAGER], others.SIGNS])
+def test_every_file_is_one_that_reset_knows(running: list[str]) -> None:
+    made = others.drop_ins("podnet", NAMES, running, {"net.ipv4.ip_forward": "1"})
+    made |= repair.unit_files("podnet", "5min", networkd=others.NETWORKD in running)
+    assert made.keys() <= set(boot.paths("podnet"))
+    assert {path for path in made if "podnet" not in path} == set()
+
+
+def test_the_drop_ins_name_the_networks_devices() -> None:
+    made = others.drop_ins("podnet", reversed(NAMES), others.SIGNS, {})
+    network = made["/etc/systemd/network/05-podnet-podnet.network"]
+    assert "Name=cni0 flannel.1\n" in network
+    manager = made["/etc/NetworkManager/conf.d/60-podnet-podnet.conf"]
+    assert "interface-name:cni0;interface-name:flannel.1\n" in manager
+
+
+def test_networks_share_no_file_but_the_global_ones() -> None:
+    shared = set(boot.paths("one")) & set(boot.paths("two"))
+    assert shared == set(boot.SHARED)
+
+
+def test_a_timer_has_the_interval_and_is_enabled() -> None:
+    made = repair.unit_files("podnet", "90s", networkd=False)
+    (timer,) = [path for path, text in made.items() if "[Timer]" in text]
+    assert "OnUnitInactiveSec=90s\n" in made[timer]
+    assert f"-> {timer}" in made.values()
+    assert not [path for path in made if path.endswith(".path")]
