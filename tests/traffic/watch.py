@@ -290,6 +290,6 @@ def code_archive() -> bytes:
             ("podnet", PROJECT / "module_utils" / "podnet"),
             ("onhost", Path(__file__).parent / "onhost"),
         ):
-            for file in sorted(directory.glob("*.py")):
-                archive.write(file, f"{top}/{file.name}")
+            for file in sorted(directory.rglob("*.py")):
+                archive.write(file, f"{top}/{file.relative_to(directory)}")
     return data.getvalue()
