@@ -29,7 +29,7 @@ def test_subnets(cluster: Cluster) -> None:
     file = cluster.inventory / "other" / "podnet_allocations.yml"
     nodes = yaml.safe_load(file.read_text())["podnet_allocations"]["vars"]["nodes"]
     assert nodes == {
-        "n1": {"subnet": "100.64.3.0/26", "subnet6": "fd00:100:ff00::/56"},
+        "n1": {"subnet": "100.64.3.0/26", "subnet6": "fd00:100:ff::/56"},
         "n2": {"subnet": "100.64.0.0/26", "subnet6": "fd00:100::/56"},
         "n3": {"subnet": "100.64.0.64/26", "subnet6": "fd00:100:0:100::/56"},
     }

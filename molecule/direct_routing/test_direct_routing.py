@@ -30,7 +30,7 @@ def test_only_peers_behind_the_router_have_entries_on_the_device(cluster: Cluste
 
 def test_the_plan_says_which_pairs_are_direct(cluster: Cluster) -> None:
     message = cluster.play("plan.yml").message
-    assert "2 of 6 pairs" in message, message
+    assert "2 pairs of nodes are on one segment, 4 use VXLAN" in message, message
 
 
 def test_without_direct_routing_all_is_encapsulated_and_back(cluster: Cluster) -> None:

@@ -24,6 +24,8 @@ VOLATILE = re.compile(
     r"|/var/lib/(systemd|apt|dpkg|dbus|containerd|private|logrotate|urandom)"
     r"|/etc/(\.updated|mtab|ld\.so\.cache|resolv\.conf|\.pwd\.lock)"
     r"|/run/[^/]+\.(pid|sock|lock)"
+    # Where host-local goes on: a counter.
+    r"|/var/lib/cni/networks/[^/]+/last_reserved_ip"
     # Empty after the last namespace: `ip netns` mounts it once and for all. A lock that nobody
     # holds cannot be removed safely, and says nothing.
     r"|/run/netns\Z|/run/podnet\Z"
