@@ -119,6 +119,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import cni, endpoint_run
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.lock import held
 from ansible.module_utils.podnet.model import Plan, is_network_name
 
 
@@ -150,6 +151,15 @@ def run(module: AnsibleModule, plan: Plan | None) -> dict[str, Any]:
     name = plan.name if plan else options["name"]
     if not is_network_name(name):
         raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
+    if module.check_mode or options["state"] == "queried":
+        return answer(module, plan, name)
+    with held(name):
+        return answer(module, plan, name)
+
+
+def answer(module: AnsibleModule, plan: Plan | None, name: str) -> dict[str, Any]:
+    """Do what the options ask for the network `name`; return the result."""
+    options = module.params
     if options["state"] == "absent":
         seen = cni.inspect_absent(name, plan)
     elif plan is None:

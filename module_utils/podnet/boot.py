@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable
 
 from . import files, others, repair, replay
 from .diff import add_link, route_line, table_lines
@@ -137,7 +137,6 @@ def write(name: str, contents: dict[str, str]) -> None:
     """Replace the boot files by `contents` as one; {} removes them."""
     top = Path(directory(name))
     link = top / "boot"
-    keep = ""
     if contents:
         digest = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:12]
         keep = f"boot.{digest}"
@@ -145,23 +144,19 @@ def write(name: str, contents: dict[str, str]) -> None:
             files.write_text(str(top / keep / file), text)
         if link.exists() and not link.is_symlink():
             raise PodnetError(f"{link}: not the link that podnet made; move it out of the way")
-        beside = top / f".boot-{os.getpid()}"
-        with _explained(link):
-            beside.symlink_to(keep)
-            beside.rename(link)
+        files.write_link(str(link), keep)
     else:
         files.remove_file(str(link))
         files.remove_file(f"{DIRECTORY}/{name}.seen")
-    if top.is_dir():
-        for old in top.glob("boot.*"):
-            if old.name != keep:
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(old)
+    sweep(name)
 
 
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PodnetError(f"{path}: cannot write it ({error.strerror})") from error
+def sweep(name: str) -> None:
+    """Remove the directories of states that the link does not lead to, also a dead run's."""
+    top = Path(directory(name))
+    link = top / "boot"
+    keep = os.readlink(link) if link.is_symlink() else ""
+    for old in top.glob("boot.*"):
+        if old.name != keep:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(old)

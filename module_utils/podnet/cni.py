@@ -215,9 +215,7 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
 
 def apply(inspection: Inspection, name: str) -> None:
     """Do what `inspect` or `inspect_absent` said, for the network `name`."""
-    if not inspection.changes:
-        return
-    if inspection.present:
+    if inspection.present and inspection.changes:
         # host-local and the runtimes make these for the first pod of the host, if it is ours.
         for path in (LEASES, *_RUNTIME_CACHES):
             files.note_missing_directories(path)

@@ -11,7 +11,7 @@ from typing import Sequence
 
 from . import boot, files, phases, proof, record, rollback
 from .diff import Change, changes
-from .errors import PodnetError
+from .errors import PodnetError, message
 from .kernel import apply as edge
 from .kernel import observe as eyes
 from .kernel import pods, run, services
@@ -45,6 +45,7 @@ def converge(
         if confirming:
             rollback.confirm(plan.name)
         notes = rollback.settle(plan.name)
+        boot.sweep(plan.name)
         seen = look(plan, name)
         seen.warnings.extend(notes)
         after = target(seen, phase)
@@ -60,10 +61,8 @@ def converge(
                 result.armed = True
                 # What lasts is written when the change is confirmed.
                 after.files, after.boot = begun.files, begun.boot
-            todo = changes(begun, after)
-            _apply_or_undo(seen, after, todo, proven=phase == phases.SHIFT)
+            result.warnings += _apply_or_undo(seen, begun, after, proven=phase == phases.SHIFT)
             _demand_reached(seen, after)
-            result.warnings += services.settle(changed_files(todo))
         if not result.armed:
             _settle_originals(plan, after)
         return result
@@ -77,14 +76,23 @@ def _arm(seen: Look, after: State, timeout: int) -> None:
     rollback.arm(seen.plan.name, way_back, path, seen.before.files.get(path), timeout)
 
 
-def _apply_or_undo(seen: Look, after: State, todo: Sequence[Change], proven: bool) -> None:
+def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list[str]:
+    """Lead the host from `begun` to `after`, or back; return what to warn of."""
+    todo, last = _record_apart(seen.plan.name, changes(begun, after))
+    paths = changed_files(todo)
+    if seen.record and seen.record.phase != record.DONE:
+        # A run that died may have written the unit without telling systemd.
+        paths = list(boot.unit_files(seen.plan.name))
     try:
         answered = proof.answering(seen, after) if proven else []
         edge.apply(todo, after)
         proof.demand_still(seen, answered)
         if any(change.tool == "boot" for change in todo):
             boot.write(seen.plan.name, after.boot)
-    except PodnetError as error:
+        warnings = services.settle(paths)
+        edge.apply(last, after)
+        return warnings
+    except Exception as error:  # whatever it is, the host must not stay half-way
         try:
             now = _observe_again(seen, after)
             back = changes(now, seen.before)
@@ -92,9 +100,23 @@ def _apply_or_undo(seen: Look, after: State, todo: Sequence[Change], proven: boo
             if now.boot != seen.before.boot:
                 boot.write(seen.plan.name, seen.before.boot)
             rollback.settle(seen.plan.name)
-        except PodnetError as second:
-            raise PodnetError(f"{error}. Undoing it failed, too: {second}") from error
-        raise PodnetError(f"{error}. All of this run's changes on this host are undone") from error
+            _settle_originals(seen.plan, seen.before)
+            services.settle(paths)
+            files.prune_directories([record.directory(seen.plan.name)])
+        except Exception as second:
+            raise PodnetError(
+                f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes "
+                "on from here"
+            ) from error
+        raise PodnetError(
+            f"{message(error)}. All of this run's changes on this host are undone"
+        ) from error
+
+
+def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+    """Return the changes but the record's, and that one: it says that all the others are done."""
+    last = [one for one in todo if one.tool == "file" and one.lines == (record.path(name),)]
+    return [one for one in todo if one not in last], last
 
 
 def _demand_reached(seen: Look, after: State) -> None:
@@ -142,11 +164,15 @@ def remove(name: str, check: bool) -> Outcome:
         return _removal(name)[0]
     with held(name):
         result, after = _removal(name)
+        todo, last = _record_apart(name, result.changes)
+        paths = boot.own_paths(name)
+        edge.apply(todo, after)
         if result.changed:
-            edge.apply(result.changes, after)
             boot.write(name, {})
-            result.warnings += services.settle(changed_files(result.changes))
-        record.forget_originals(name, record.claimed(name))
+            result.warnings += services.settle(paths)
+        if record.claimed(name):
+            record.forget_originals(name, record.claimed(name))
+        edge.apply(last, after)
         files.prune_directories([record.directory(name)])
     return result
 
@@ -167,7 +193,8 @@ def _removal(name: str) -> tuple[Outcome, State]:
             f"{', '.join(sorted(before.ports)[:5])}"
         )
     before.ports = {}
-    before.files = dict(read_files([record.path(name), *boot.own_paths(name)]))
+    own = [record.path(name), *boot.own_paths(name)]
+    before.files = dict(read_files([*own, *map(files.beside, own)]))
     before.boot = boot.read(name)
     after = State(sysctls=restorable)
     return Outcome(changes(before, after), warnings), after

@@ -1,11 +1,29 @@
-"""The one exception that podnet raises on purpose."""
+"""The one exception that podnet raises on purpose, and what to say of any other."""
 
 from __future__ import annotations
+
+import traceback
 
 
 class PodnetError(Exception):
     """A problem to show to the user as it is.
 
     The message names the object (host, variable, device, file), what is wrong with it, and the
-    way out. Modules turn it into ``fail_json``; nothing else is caught.
+    way out. Modules turn it into ``fail_json``.
     """
+
+
+def message(error: BaseException) -> str:
+    """Return one line for the user about any error.
+
+    An error that is not a PodnetError is a bug or a host in distress; the line says where.
+    """
+    if isinstance(error, PodnetError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "the host has no memory left; free some and run again"
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        place = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return f"unexpected error{place}: {said}; this is a bug in podnet, please report it"

@@ -3,17 +3,20 @@
 A change is computed first (`text_change`, `link_change`), shown (`diff`), and then applied, so
 check mode and a real run cannot differ. A text file is replaced by a rename and never rewritten
 in place: a reader (kubelet watches its directory) sees the old content or the new, and a crash
-leaves one of them. A symbolic link where a file of ours should be is refused: following it would
-write where the user did not name.
+leaves one of them. What a new file is made in has one name for each file (`beside`), so what a run
+that died left there is taken away with the next change. A symbolic link where a file of ours
+should be is refused: following it would write where the user did not name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import stat
-import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Iterator
@@ -26,6 +29,11 @@ STATE = "/etc/podnet"
 #: Names, one a line, the directories that were not there before podnet needed them. It is one
 #: list for all networks of a host: the last one to leave removes what the first one made.
 DIRECTORIES = STATE + "/directories"
+
+_BESIDE = re.compile(r"\..*\.podnet\Z", re.DOTALL)
+
+#: Directories that this process holds for itself; see `alone`.
+_ALONE: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,7 @@ class LinkChange:
         if self.after is None:
             remove_file(self.path)
             return
-        make_directories(str(Path(self.path).parent))
-        with _explained("link", self.path):
-            # A rename over the old link leaves no moment without the plugin it leads to.
-            beside = Path(f"{self.path}.podnet-{os.getpid()}")
-            beside.symlink_to(self.after)
-            beside.rename(self.path)
+        write_link(self.path, self.after)
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,11 @@ def text_change(path: str, after: str | None, mode: int = 0o644) -> TextChange |
     """
     found = _lstat(path)
     if found is None:
-        return None if after is None else TextChange(path, None, after, None, mode)
+        if after is not None:
+            return TextChange(path, None, after, None, mode)
+        # A run may have died before the file had its name.
+        left = beside(path)
+        return text_change(left, None) if left and _lstat(left) else None
     _demand_regular(path, found)
     with _explained("read", path):
         before = Path(path).read_bytes().decode("utf-8", "backslashreplace")
@@ -181,6 +188,12 @@ def link_change(path: str, after: str | None) -> LinkChange | None:
     return None if before == after else LinkChange(path, before, after)
 
 
+def beside(path: str) -> str:
+    """Return the name of the file in which the next content of `path` is made, "" for such one."""
+    name = Path(path).name
+    return "" if _BESIDE.match(name) else str(Path(path).with_name(f".{name}.podnet"))
+
+
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
     """Write a whole text file so that it is there completely or not at all, even after a crash.
 
@@ -188,26 +201,96 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
     """
     parent = str(Path(path).parent)
     make_directories(parent)
-    with _explained("write", path):
-        handle, beside = tempfile.mkstemp(prefix=".podnet-", dir=parent)
+    new = Path(beside(path))
+    with alone(parent), _explained("write", path):
+        _unlink(new)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(str(new), flags, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(text.encode("utf-8"))
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            Path(beside).rename(path)
+            new.rename(path)
         except BaseException:
-            with contextlib.suppress(OSError):
-                Path(beside).unlink()
+            _unlink(new)
             raise
         _sync_directory(parent)
 
 
+def write_link(path: str, target: str) -> None:
+    """Let `path` be a symbolic link to `target`, with no moment at which it leads nowhere."""
+    parent = str(Path(path).parent)
+    make_directories(parent)
+    new = Path(beside(path))
+    with alone(parent), _explained("link", path):
+        _unlink(new)
+        try:
+            new.symlink_to(target)
+            new.rename(path)
+        except BaseException:
+            _unlink(new)
+            raise
+        _sync_directory(parent)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
 def remove_file(path: str) -> None:
-    """Remove a file or a link; what is not there is no error."""
-    with _explained("remove", path), contextlib.suppress(FileNotFoundError):
-        Path(path).unlink()
+    """Remove a file or a link, and what a run that died left of a new one; neither need be."""
+    with _explained("remove", path):
+        _unlink(Path(path))
+        if beside(path):
+            _unlink(Path(beside(path)))
+
+
+@contextlib.contextmanager
+def alone(directory: str, wait: float = 20.0) -> Iterator[None]:
+    """Be the only run that replaces files in `directory`, which is made where it is missing.
+
+    Runs of different networks share directories and files. The lock is the directory's own
+    (flock(2)), which the kernel releases when a run dies. A run may take it more than once.
+    """
+    if directory in _ALONE:
+        yield
+        return
+    handle = _lock(directory, time.monotonic() + wait)
+    _ALONE.add(directory)
+    try:
+        yield
+    finally:
+        _ALONE.discard(directory)
+        os.close(handle)
+
+
+def _lock(directory: str, deadline: float) -> int:
+    while True:
+        make_directories(directory)
+        with _explained("lock", directory):
+            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever held it may have removed the directory.
+                if os.fstat(handle).st_nlink and os.path.samestat(
+                    os.fstat(handle), os.lstat(directory)
+                ):
+                    return handle
+            except (BlockingIOError, FileNotFoundError):
+                pass
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+        if time.monotonic() > deadline:
+            raise PodnetError(
+                f"{directory}: another run of podnet is at work there; wait for it to end and run "
+                "again"
+            )
+        time.sleep(0.05)
 
 
 def make_directories(path: str) -> None:
@@ -220,10 +303,11 @@ def make_directories(path: str) -> None:
         if not Path(path).is_dir():
             raise PodnetError(f"{path}: not a directory; move it out of the way")
         return
+    # Written ahead: a run that dies leaves no directory that nobody knows.
+    _remember(missing)
     for one in missing:
         with _explained("make", one), contextlib.suppress(FileExistsError):
             Path(one).mkdir(0o755)
-    _remember(missing)
 
 
 def note_missing_directories(path: str) -> None:
@@ -240,29 +324,37 @@ def prune_directories(own: Iterable[str] = ()) -> list[str]:
     something stays, and stays remembered while a network is left that will prune again; after the
     last one it belongs to whoever uses it. At last the list itself goes, and with it `STATE`.
     """
-    remembered = _remembered()
+    if _lstat(STATE) is None:
+        return _remove_empty(own)[0]
+    with alone(STATE):
+        remembered = _remembered()
+        removed, kept = _remove_empty({*remembered, *own} - {STATE})
+        kept = [one for one in kept if one in remembered]
+        if not any(entry.is_dir() for entry in Path(STATE).glob("*")):
+            kept = []
+        if not kept:
+            remove_file(DIRECTORIES)
+        elif sorted(kept) != sorted(remembered):
+            write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(kept)))
+        with contextlib.suppress(OSError):
+            Path(STATE).rmdir()
+            removed.append(STATE)
+        return removed
+
+
+def _remove_empty(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Remove the directories that are empty, deepest first; return (removed, still there)."""
     removed: list[str] = []
     kept: list[str] = []
-    for one in sorted({*remembered, *own} - {STATE}, key=lambda path: (-path.count("/"), path)):
+    for one in sorted(paths, key=lambda path: (-path.count("/"), path)):
         try:
             Path(one).rmdir()
             removed.append(one)
         except FileNotFoundError:
             pass
         except OSError:
-            if one in remembered:
-                kept.append(one)
-    if not any(entry.is_dir() for entry in Path(STATE).glob("*")):
-        kept = []
-    if sorted(kept) != sorted(remembered):
-        if kept:
-            write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(kept)))
-        else:
-            remove_file(DIRECTORIES)
-    with contextlib.suppress(OSError):
-        Path(STATE).rmdir()
-        removed.append(STATE)
-    return removed
+            kept.append(one)
+    return removed, kept
 
 
 def diffs(changes: Iterable[Any]) -> list[dict[str, str]]:
@@ -277,9 +369,10 @@ def _remembered() -> set[str]:
 def _remember(paths: list[str]) -> None:
     # STATE and what lies in it are podnet's by their name: they need no entry.
     wanted = {one for one in paths if one != STATE and not one.startswith(STATE + "/")}
-    known = _remembered()
-    if wanted - known:
-        write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(known | wanted)))
+    if not wanted - _remembered():
+        return
+    with alone(STATE):
+        write_text(DIRECTORIES, "".join(f"{one}\n" for one in sorted(_remembered() | wanted)))
 
 
 def _missing(path: str) -> list[str]:

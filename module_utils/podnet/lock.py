@@ -13,6 +13,17 @@ from .errors import PodnetError
 
 DIRECTORY = "/run/podnet"
 
+_HELD: list[int] = []
+
+
+def handles() -> tuple[int, ...]:
+    """Return the locks that this process holds, for the commands it starts to inherit.
+
+    Whoever is killed leaves a command that goes on for a moment; no other run may begin before it
+    has ended.
+    """
+    return tuple(_HELD)
+
 
 @contextlib.contextmanager
 def held(name: str, wait: float = 20.0) -> Iterator[None]:
@@ -42,8 +53,11 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
                 time.sleep(0.1)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()}, from {_client()}\n".encode(), 0)
+        _HELD.append(handle)
         yield
     finally:
+        with contextlib.suppress(ValueError):
+            _HELD.remove(handle)
         os.close(handle)
 
 

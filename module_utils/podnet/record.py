@@ -114,27 +114,30 @@ def load_originals() -> dict[str, dict[str, Any]]:
 
 def keep_originals(name: str, before: dict[str, str], after: dict[str, str]) -> None:
     """Note the values of sysctls that network `name` is about to change, where not noted yet."""
-    originals = load_originals()
-    for key, value in after.items():
-        if key in originals:
-            if name not in originals[key]["networks"]:
-                originals[key]["networks"].append(name)
-        elif before.get(key, value) != value:
-            originals[key] = {"value": before[key], "networks": [name]}
-    _save_originals(originals)
+    # Other networks' runs have the same file.
+    with files.alone(files.STATE):
+        originals = load_originals()
+        for key, value in after.items():
+            if key in originals:
+                if name not in originals[key]["networks"]:
+                    originals[key]["networks"].append(name)
+            elif before.get(key, value) != value:
+                originals[key] = {"value": before[key], "networks": [name]}
+        _save_originals(originals)
 
 
 def forget_originals(name: str, keys: list[str]) -> None:
     """Drop the claim of network `name` on sysctls that it no longer needs."""
-    originals = load_originals()
-    for key in keys:
-        if key in originals:
-            networks = [one for one in originals[key]["networks"] if one != name]
-            if networks:
-                originals[key]["networks"] = networks
-            else:
-                del originals[key]
-    _save_originals(originals)
+    with files.alone(files.STATE):
+        originals = load_originals()
+        for key in keys:
+            if key in originals:
+                networks = [one for one in originals[key]["networks"] if one != name]
+                if networks:
+                    originals[key]["networks"] = networks
+                else:
+                    del originals[key]
+        _save_originals(originals)
 
 
 def restorable(name: str) -> dict[str, str]:

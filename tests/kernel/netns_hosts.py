@@ -62,14 +62,14 @@ class Host:
     def ip(self, line: str) -> None:
         self.run("ip", *line.split())
 
-    def python(self, code: str) -> Any:
+    def python(self, code: str, timeout: float = 120) -> Any:
         """Run code on the host with podnet importable; it prints JSON, which is returned."""
         done = subprocess.run(
             [*self.enter, "env", f"PYTHONPATH={ROOT / 'module_utils'}", sys.executable, "-c", code],
             check=False,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +107,14 @@ def test_parent_is_a_file(tmp_path: Path) -> None:
 
 
 def test_read_only_or_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_args: Any, **_kwargs: Any) -> None:
-        raise OSError(30, "Read-only file system")
+    real = os.open
 
-    monkeypatch.setattr(tempfile, "mkstemp", fails)
+    def fails(path: Any, flags: int, *rest: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system")
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", fails)
     with pytest.raises(PodnetError, match=r"cannot write it .Read-only file system"):
         files.write_text(str(tmp_path / "x"), "x")
 

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-from typing import Any, Sequence
+from pathlib import Path
+from typing import IO, Any, Sequence
 
 from ..errors import PodnetError
+from ..lock import handles
 
 #: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
 TIMEOUT = 60
@@ -50,15 +52,19 @@ def run(argv: Sequence[str], stdin: str | None = None) -> Result:
     """Run a tool by its name in argv[0]; the caller judges the exit status."""
     command = [find(argv[0]), *argv[1:]]
     try:
-        done = subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=_ENVIRONMENT,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        with _ready(stdin) as source:
+            done = subprocess.run(
+                command,
+                stdin=source,
+                capture_output=True,
+                encoding="utf-8",
+                # Names and aliases of devices may hold any bytes (dev_valid_name in the kernel).
+                errors="backslashreplace",
+                env=_ENVIRONMENT,
+                pass_fds=handles(),
+                timeout=TIMEOUT,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise PodnetError(
             f"{' '.join(argv)}: no answer within {TIMEOUT} s; see what holds it and run again"
@@ -66,6 +72,19 @@ def run(argv: Sequence[str], stdin: str | None = None) -> Result:
     except OSError as error:
         raise PodnetError(f"{' '.join(argv)}: cannot be run ({error.strerror})") from error
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _ready(text: str | None) -> IO[bytes]:
+    """Return a file that holds `text` completely before the tool starts.
+
+    A tool at the end of a pipe would take half a line for a whole one if we died while writing.
+    """
+    if text is None:
+        return Path(os.devnull).open("rb")
+    file = os.fdopen(os.memfd_create("podnet"), "w+b")
+    file.write(text.encode("utf-8"))
+    file.seek(0)
+    return file
 
 
 def read_json(argv: Sequence[str]) -> list[Any]:

@@ -1,0 +1,108 @@
+"""podnet is killed at each of its steps: the next run ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.kernel.netns_hosts import ROOT, Host, hosts, plan_document
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make namespaces"),
+]
+
+HEAD = f"""
+import json, sys
+sys.path.insert(0, {str(ROOT)!r})
+from podnet import cni, converge, endpoint_run
+from podnet.document import plan_from_text
+from tests.kernel import steps
+
+def network(text, *phases):
+    plan = plan_from_text(text)
+    def run():
+        for phase in phases or ["all"]:
+            converge.converge(plan, "n1", phase, False)
+    return run
+
+def settled(text):
+    plan = plan_from_text(text)
+    return lambda: not converge.converge(plan, "n1", "all", True).changed
+
+def removed():
+    converge.remove("podnet", False)
+"""
+
+
+def document(**changes: Any) -> str:
+    made = plan_document(3, **{"backend": "vxlan", **changes})
+    for number, node in enumerate(made["nodes"]):
+        node["mac"] = f"02:00:0a:f4:{number:02x}:00"
+        node["ip6"] = f"fd00:2::{11 + number}"
+    return json.dumps(made)
+
+
+VXLAN = document()
+HOST_GW = document(backend="host-gw")
+OTHER_PORT = document(port=4789)
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with hosts(1, bare=True) as made:
+        made[0].run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.rp_filter=1")
+        yield made[0]
+
+
+def walked(host: Host, code: str) -> None:
+    found = host.python(f"{HEAD}\n{code}", timeout=300)
+    assert found["wrong"] == {}, json.dumps(found["wrong"], indent=1)
+    print("steps:", found["steps"])
+    assert found["steps"][0] > 3
+
+
+def test_a_first_run(host: Host) -> None:
+    code = f"""
+run = network({VXLAN!r})
+print(json.dumps(steps.walk(run, run, removed, settled({VXLAN!r}))))
+"""
+    walked(host, code)
+
+
+def test_a_removal(host: Host) -> None:
+    code = f"""
+run = network({VXLAN!r})
+run()
+print(json.dumps(steps.walk(removed, removed, run, lambda: not converge.remove("podnet", True).changed)))
+"""
+    walked(host, code)
+
+
+PHASES = ["prepare", "shift", "commit"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "phase"),
+    [(HOST_GW, "shift"), (HOST_GW, "commit"), (OTHER_PORT, "prepare"), (OTHER_PORT, "commit")],
+    ids=["backend-shift", "backend-commit", "port-prepare", "port-commit"],
+)
+def test_a_switch(host: Host, plan: str, phase: str) -> None:
+    earlier = PHASES[: PHASES.index(phase)]
+    code = f"""
+old = network({VXLAN!r})
+old()
+earlier = network({plan!r}, *{earlier!r})
+def back():
+    network({VXLAN!r}, *{PHASES!r})()
+    if {earlier!r}: earlier()
+if {earlier!r}: earlier()
+recover = network({plan!r}, {phase!r})
+print(json.dumps(steps.walk(recover, recover, back,
+    lambda: {phase!r} != "commit" or settled({plan!r})())))
+"""
+    walked(host, code)
