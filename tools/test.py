@@ -33,6 +33,9 @@ WORKERS = 2
 #: Scenarios that count milliseconds have the machine for themselves.
 ALONE = frozenset({"switch", "interrupted"})
 
+#: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
+PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
 #: Lines of a failed part's output to show, of the thousands that it may have.
 TAIL = 120
 
@@ -262,7 +265,7 @@ def _mark(part: Part) -> str:
 
 def _end(one: Running) -> None:
     """End all processes of a part, also those that left its session; politely first."""
-    for number, seconds in ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for number, seconds in PATIENCE:
         deadline = time.monotonic() + seconds
         for pid in _marked(one.mark):
             with contextlib.suppress(ProcessLookupError):

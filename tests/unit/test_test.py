@@ -1,0 +1,116 @@
+"""The test runner: what counts as passed, as failed, and that it ends what it started."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools import test as runner
+from tools.test import Part
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(runner, "LOGS", tmp_path)
+    monkeypatch.setattr(runner, "lab_down", lambda _name: None)
+    patience = tuple((number, 0.5) for number, _seconds in runner.PATIENCE)
+    monkeypatch.setattr(runner, "PATIENCE", patience)
+    return tmp_path
+
+
+def outcome(*parts: Part) -> tuple[int, int]:
+    count = runner.run(parts, dict(os.environ))
+    return count.passed, count.failed
+
+
+def shell(name: str, script: str, **more: object) -> Part:
+    return Part(name, ["/bin/sh", "-c", script], **more)  # type: ignore[arg-type]
+
+
+def junit(tests: int, failures: int = 0, skipped: int = 0) -> str:
+    counts = f'tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}"'
+    return f"<testsuites><testsuite {counts}/></testsuites>"
+
+
+def test_each_part_counts_and_a_failure_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = (shell("bad", "echo because; exit 3"), shell("one", "true"), shell("two", "true"))
+    assert outcome(*parts) == (2, 1)
+    shown = capsys.readouterr().out
+    assert "FAILED  bad" in shown
+    assert "status 3" in shown
+    assert "because" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "expected"),
+    [
+        (junit(7), 0, (7, 0)),
+        (junit(7, failures=2), 1, (5, 2)),
+        (junit(7, skipped=1), 0, (6, 1)),
+        (junit(0), 0, (0, 1)),
+        (junit(7), 2, (7, 1)),
+        ("", 0, (0, 1)),
+    ],
+)
+def test_pytests_tests_are_counted(
+    logs: Path, text: str, status: int, expected: tuple[int, int]
+) -> None:
+    file = logs / "a.xml"
+    script = f"printf %s '{text}' > {file}; exit {status}"
+    assert outcome(shell("pytest", script, junit=file)) == expected
+
+
+def test_a_result_of_an_earlier_run_does_not_count(logs: Path) -> None:
+    (logs / "a.xml").write_text(junit(7))
+    assert outcome(shell("pytest", "true", junit=logs / "a.xml")) == (0, 1)
+
+
+def test_a_scenario_whose_verify_step_did_not_run_has_failed(logs: Path) -> None:
+    file = logs / "molecule-x.xml"
+    environment = {"PODNET_JUNIT": str(file)}
+    more = {"scenario": "x", "environment": environment}
+    assert outcome(shell("molecule x", "true", **more)) == (0, 1)
+    script = f"printf %s '{junit(2)}' > {file}"
+    assert outcome(shell("molecule x", script, **more)) == (1, 0)
+
+
+def test_what_hangs_is_ended_with_all_that_it_started(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A session of its own and a closed terminal, as ssh's masters and Ansible's workers have.
+    file = logs / "pid"
+    part = shell("hang", f"setsid sleep 600 & echo $! > {file}; wait", timeout=0.5)
+    begin = time.monotonic()
+    assert outcome(part) == (0, 1)
+    assert time.monotonic() - begin < 30
+    assert "not done after" in capsys.readouterr().out
+    assert list(runner._marked(runner._mark(part))) == []
+
+
+def test_scenarios_that_count_milliseconds_run_alone(logs: Path) -> None:
+    file = logs / "order"
+    script = f"echo begin $0 >> {file}; sleep 0.3; echo end $0 >> {file}"
+    names = ["a", "switch", "b"]
+    parts = [
+        Part(name, ["/bin/sh", "-c", script, name], scenario=name, environment={}) for name in names
+    ]
+    runner.run(parts, dict(os.environ))
+    assert file.read_text().split("\n")[:-1] == [
+        word for name in names for word in (f"begin {name}", f"end {name}")
+    ]
+
+
+def test_the_callers_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_FORKS", "1")
+    monkeypatch.setenv("LC_CTYPE", "POSIX")
+    monkeypatch.setenv("PATH", "/nowhere")
+    shown = runner.environment(Path("/home/x"))
+    assert "ANSIBLE_FORKS" not in shown
+    assert "LC_CTYPE" not in shown
+    assert shown["LC_ALL"] == "C.UTF-8"
+    assert shown["PATH"].split(":")[0] == str(Path(sys.executable).parent)
+    assert "/usr/sbin" in shown["PATH"]
