@@ -52,13 +52,15 @@ def converge(
         result = Outcome(changes(seen.before, after), seen.warnings, seen.switching)
         if result.changed:
             ahead = replace(record_after(seen, phase, after), phase=phase)
+            result.armed = rollback.endangers(seen.before, after, rollback.client())
+            if result.armed:
+                _arm(seen, after, timeout, confirming)
             record.save(plan.name, ahead)
             record.keep_originals(plan.name, seen.before.sysctls, after.sysctls)
             begun = seen.before.copy()
             begun.files[record.path(plan.name)] = record.dump(ahead)
-            if rollback.endangers(seen.before, after, rollback.client()):
-                _arm(seen, after, timeout)
-                result.armed = True
+            if result.armed:
+                rollback.note_written(plan.name, _written_ahead(plan.name))
                 # What lasts is written when the change is confirmed.
                 after.files, after.boot = begun.files, begun.boot
             result.warnings += _apply_or_undo(seen, begun, after, proven=phase == phases.SHIFT)
@@ -68,12 +70,22 @@ def converge(
         return result
 
 
-def _arm(seen: Look, after: State, timeout: int) -> None:
+def _arm(seen: Look, after: State, timeout: int, confirming: bool) -> None:
+    if confirming:
+        raise PodnetError(
+            f"{seen.node.name}: the change to confirm is not there any more; the host may have "
+            "rebooted meanwhile, into its state from before. Nothing was changed; run again"
+        )
     way_back = [
         change for change in changes(after, seen.before) if change.tool not in ("file", "boot")
     ]
-    path = record.path(seen.plan.name)
-    rollback.arm(seen.plan.name, way_back, path, seen.before.files.get(path), timeout)
+    kept = {path: files.read_text(path) for path in _written_ahead(seen.plan.name)}
+    rollback.arm(seen.plan.name, way_back, kept, timeout)
+
+
+def _written_ahead(name: str) -> list[str]:
+    """Return the files that are written before the first change and go back with an undoing."""
+    return [record.path(name), record.ORIGINALS]
 
 
 def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list[str]:

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import shlex
 import shutil
 from itertools import groupby
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from . import files
 from .diff import Change
 from .errors import PodnetError
-from .kernel.run import find, run
+from .kernel.observe import sysctl_path
+from .kernel.run import SEARCH, find, run
 from .lock import DIRECTORY
 from .state import State, route_device
+
+PROC = "/proc"
 
 
 def client() -> str:
@@ -31,8 +35,8 @@ def client() -> str:
     pid = "self"
     for _ in range(20):
         try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            status = Path(f"/proc/{pid}/status").read_text()
+            environment = Path(f"{PROC}/{pid}/environ").read_bytes().split(b"\0")
+            status = Path(f"{PROC}/{pid}/status").read_text()
         except OSError:
             return ""
         for entry in environment:
@@ -56,17 +60,32 @@ def endangers(before: State, after: State, address: str) -> bool:
 
 
 def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:
-    """Return our route that holds `target`, with the properties of the device it uses."""
+    """Return our way to `target`: route, device, next hop's MAC, and the host behind that."""
     best: tuple[int, str] = (-1, "")
-    for destination, body in state.routes.items():
-        network = ipaddress.ip_network(destination.split(" ")[0])
+    routes = [(destination.split(" ")[0], body) for destination, body in state.routes.items()]
+    # An address brings a route to its prefix with it.
+    routes += [(cidr, f"dev {device}") for device, cidr in state.addresses]
+    for destination, body in routes:
+        network = ipaddress.ip_network(destination, strict=False)
         if target in network and network.prefixlen > best[0]:
             best = (network.prefixlen, body)
-    return best, state.links.get(route_device(best[1]))
+    device = route_device(best[1])
+    words = best[1].split()
+    gateway = words[words.index("via") + 1] if "via" in words else ""
+    mac = state.neighbours.get((device, gateway))
+    link = state.links.get(device)
+    if link:
+        # Numbers and marks lead nowhere, nor does the MAC of a bridge.
+        link = link._replace(ifindex=0, alias="", mac=link.mac if link.kind == "vxlan" else "")
+    return best, link, mac, state.fdb.get((device, mac or ""))
 
 
 def _directory(name: str) -> Path:
     return Path(DIRECTORY) / f"{name}.rollback"
+
+
+def _running(name: str) -> Path:
+    return Path(DIRECTORY) / f"{name}.rollback.running"
 
 
 def _marker(name: str) -> Path:
@@ -77,53 +96,71 @@ def _unit(name: str) -> str:
     return f"podnet-rollback-{name}"
 
 
-def arm(name: str, way_back: Sequence[Change], record: str, kept: str | None, timeout: int) -> None:
-    """Arm the timer: after `timeout` seconds `way_back` is applied, and `kept` is put in `record`.
+def arm(
+    name: str, way_back: Sequence[Change], kept: Mapping[str, str | None], timeout: int
+) -> None:
+    """Arm the timer: after `timeout` seconds `way_back` is applied, and files are as they were.
 
-    `record` is the path of the network's record and `kept` its text from before the change, None
-    if there was none. Raises PodnetError when the timer cannot be armed; nothing was changed then.
+    `kept` maps the paths of files that podnet is about to write to their text, None where there is
+    no file; see `note_written`. Raises PodnetError when the timer cannot be armed; nothing was
+    changed then.
     """
-    top = _directory(name)
-    if shutil.which("systemd-run") is None:
+    if shutil.which("systemd-run", path=SEARCH) is None:
         raise PodnetError(
             "this change may cut the controller off, and without systemd-run the host cannot undo "
             "it by itself. Run podnet from a host outside of the pod network"
         )
-    if top.is_dir():
-        shutil.rmtree(top)
-    files.write_text(str(top / "undo"), script(name, way_back, record, kept is not None), 0o600)
-    if kept is not None:
-        files.write_text(str(top / "record.json"), kept, 0o600)
-    result = run(
-        [
-            "systemd-run",
-            f"--unit={_unit(name)}",
-            f"--description=podnet: undo what nobody confirmed in network {name}",
-            f"--on-active={timeout}s",
-            # Without this a timer may be a minute late (systemd.timer(5)).
-            "--timer-property=AccuracySec=100ms",
-            find("sh"),
-            str(top / "undo"),
-        ]
-    )
-    if result.code != 0:
-        shutil.rmtree(top)
-        raise PodnetError(
-            f"the timed rollback cannot be armed, so nothing was changed: {result.error}"
+    # A run that was killed while it disarmed may have left the timer alone, whose name we need.
+    _disarm(name)
+    top = _directory(name)
+    try:
+        for number, text in enumerate(kept.values()):
+            if text is not None:
+                files.write_text(f"{top}/{number}.before", text, 0o600)
+        files.write_text(f"{top}/undo", script(name, way_back, list(kept)), 0o600)
+        result = run(
+            [
+                "systemd-run",
+                f"--unit={_unit(name)}",
+                f"--description=podnet: undo what nobody confirmed in network {name}",
+                f"--on-active={timeout}s",
+                # Without this a timer may be a minute late (systemd.timer(5)).
+                "--timer-property=AccuracySec=100ms",
+                find("sh"),
+                f"{top}/undo",
+            ]
         )
+        if result.code != 0:
+            raise PodnetError(result.error)
+    except PodnetError as error:
+        _disarm(name)
+        raise PodnetError(
+            f"the timed rollback cannot be armed, so nothing was changed: {error}"
+        ) from error
 
 
-def script(name: str, way_back: Sequence[Change], record: str, had_record: bool) -> str:
-    """Return the shell script that applies changes without podnet.
+def note_written(name: str, paths: Sequence[str]) -> None:
+    """Keep what was written into the files of `arm`: only if it still stands it is undone."""
+    for number, path in enumerate(paths):
+        text = files.read_text(path)
+        if text is not None:
+            files.write_text(f"{_directory(name)}/{number}.after", text, 0o600)
+
+
+def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
+    """Return the shell script that applies changes without podnet, then puts files back.
 
     It goes on after a command that fails: half a way back is better than none.
     """
     top = _directory(name)
     lines = [
         "# Made by podnet: the way back from a change that may have cut the controller off.",
-        f"exec 9>>{DIRECTORY}/{name}.lock; flock -w 30 9",
+        f"export LC_ALL=C PATH={SEARCH}",
+        # Longer than a tool may take that hangs (kernel/run.py), and its undoing.
+        f"exec 9>>{DIRECTORY}/{name}.lock; flock -w 150 9",
         # Whoever confirms takes this directory away first.
-        f"mv {top} {top}.running || exit 0",
+        f"[ -d {top} ] || exit 0",
+        f"rm -rf {top}.running; mv {top} {top}.running",
     ]
     for tool, group in groupby(way_back, key=lambda change: change.tool):
         parts = [line for change in group for line in change.lines]
@@ -132,19 +169,30 @@ def script(name: str, way_back: Sequence[Change], record: str, had_record: bool)
         elif tool == "nft":
             lines += ["nft -f - <<'EOF'", *parts, "EOF"]
         elif tool == "iptables":
-            lines += parts
+            lines += [" ".join(shlex.quote(word) for word in part.split(" ")) for part in parts]
         elif tool == "pod":
-            lines += [
-                f"nsenter --net={namespace} ip {line}"
-                for namespace, line in zip(parts[::2], parts[1::2])
-            ]
+            for namespace, line in zip(parts[::2], parts[1::2]):
+                enter = f"nsenter {shlex.quote(f'--net={namespace}')} ip -batch -"
+                lines += [f"{enter} <<'EOF'", line, "EOF"]
         elif tool == "sysctl":
-            lines += [f"sysctl -qw '{part}'" for part in parts]
-    if had_record:
-        lines.append(f"cp {top}.running/record.json {record}")
-    else:
-        lines.append(f"rm -f {record}")
-    lines += [f"date '+%F %T' >{_marker(name)}", f"rm -r {top}.running"]
+            for part in parts:
+                key, _, value = part.partition("=")
+                file = shlex.quote(str(sysctl_path(key)))
+                lines.append(f"printf %s {shlex.quote(value)} >{file}")
+    for number, path in enumerate(paths):
+        before, after = (f"{top}.running/{number}.{one}" for one in ("before", "after"))
+        new = files.beside(path)
+        lines += [
+            f"if cmp -s {after} {path}; then",
+            f"  if [ -e {before} ]; then cp {before} {new} && chmod 0644 {new} && mv {new} {path}",
+            f"  else rm -f {path}; fi",
+            "fi",
+        ]
+    lines += [
+        f"rmdir {files.STATE}/{name} {files.STATE} 2>/dev/null",
+        f"date '+%F %T' >{_marker(name)}",
+        f"rm -r {top}.running",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -172,6 +220,10 @@ def settle(name: str) -> list[str]:
             "an earlier run ended before it confirmed its change; the host can be reached, so its "
             "timed rollback was disarmed"
         )
+    if _running(name).is_dir():
+        # Its lock is ours now, so the script is dead: what it left is what the run mends.
+        shutil.rmtree(_running(name), ignore_errors=True)
+        notes.append("the timed rollback of an earlier run was cut short")
     undone = _fired(name)
     if undone:
         notes.append(f"the change of an earlier run was undone at {undone}: nobody confirmed it")
@@ -198,5 +250,6 @@ def _disarm(name: str) -> None:
     # First the script's directory: a timer that fires now finds nothing to do.
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(_directory(name))
-    run(["systemctl", "stop", f"{_unit(name)}.timer"])
-    run(["systemctl", "reset-failed", f"{_unit(name)}.service"])
+    # The service, too: one that waits for the lock that we hold must not run what comes next.
+    run(["systemctl", "stop", f"{_unit(name)}.timer", f"{_unit(name)}.service"])
+    run(["systemctl", "reset-failed", f"{_unit(name)}.timer", f"{_unit(name)}.service"])

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
+from ..model import is_interface_name
 from ..state import Port
 from .run import read_json
 
@@ -37,7 +38,8 @@ def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> 
             continue
         for link in read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"]):
             name = wanted[number].get(link["ifindex"], "")
-            if name:
+            # Whoever is root in a pod chooses its names; a batch and a script take them.
+            if name and is_interface_name(link["ifname"]):
                 result[name] = result[name]._replace(
                     inner_mtu=int(link["mtu"]), inner=link["ifname"], namespace=path
                 )
