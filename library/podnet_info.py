@@ -72,11 +72,12 @@ state:
   type: dict
 pending:
   description:
-    - What a run would change. C(network) and C(cni) and C(endpoints) count changes, C(switching)
-      tells whether all hosts have to go through it in step. C(mtu) is what pods will have.
+    - What a run would change. C(network), C(cni) and C(endpoints) count changes, C(total) is
+      their sum. C(switching) tells whether all hosts have to go through it in step. C(mtu) is what
+      pods will have.
   returned: when O(gather) has V(pending)
   type: dict
-  sample: {network: 0, cni: 0, endpoints: 0, switching: false, mtu: 1450}
+  sample: {network: 0, cni: 0, endpoints: 0, total: 0, switching: false, mtu: 1450}
 """
 
 from typing import Any

@@ -54,6 +54,13 @@ options:
       - Confirms the change before, and writes what rebuilds it at boot. Fails if it was undone.
     type: bool
     default: false
+  attach:
+    description:
+      - At the end of V(commit) and V(all), also bring static endpoints and the CNI configuration to
+        what the plan wants, as M(podnet_endpoint) and M(podnet_cni) do. One call costs a host much
+        less than three.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Predicts exactly what a run does.
@@ -111,7 +118,7 @@ from ansible.module_utils.podnet import converge, network
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError
 from ansible.module_utils.podnet.model import is_network_name
-from ansible.module_utils.podnet.phases import ALL, PHASES
+from ansible.module_utils.podnet.phases import ALL, COMMIT, PHASES
 
 
 def argument_spec() -> dict[str, Any]:
@@ -124,6 +131,7 @@ def argument_spec() -> dict[str, Any]:
         "phase": {"type": "str", "choices": list(PHASES), "default": ALL},
         "rollback_timeout": {"type": "int", "default": 60},
         "confirm": {"type": "bool", "default": False},
+        "attach": {"type": "bool", "default": False},
     }
 
 
@@ -147,18 +155,31 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             timeout=options["rollback_timeout"],
             confirming=options["confirm"],
         )
-    for warning in done.warnings:
-        module.warn(warning)
     result: dict[str, Any] = {
         "changed": done.changed,
         "count": len(done.changes),
         "changes": network.commands(done.changes, 100),
     }
+    diffs: list[dict[str, str]] = [done.diff()]
+    warnings = done.warnings
     if options["state"] == "present":
         result["switching"] = done.switching
         result["armed"] = done.armed
+        # A change that waits for its confirmation is not the end.
+        if options["attach"] and options["phase"] in (COMMIT, ALL) and not done.armed:
+            # Late: the other phases need none of it, and a host compiles all that it imports.
+            from ansible.module_utils.podnet import attach
+
+            attached = attach.converge(plan, options["node"], done.mtu, module.check_mode)
+            result["changed"] = done.changed or bool(attached.commands)
+            result["count"] += len(attached.commands)
+            result["changes"] = [*result["changes"], *attached.commands][:100]
+            diffs += attached.diffs
+            warnings = [*warnings, *attached.warnings]
+    for warning in warnings:
+        module.warn(warning)
     if module._diff:
-        result["diff"] = done.diff()
+        result["diff"] = diffs
     return result
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Sequence
 
-from . import boot, files, phases, proof, record, rollback
+from . import boot, files, phases, record, rollback
 from .diff import Change, changes
 from .errors import PodnetError, message
 from .kernel import apply as edge
@@ -18,7 +18,7 @@ from .kernel import pods, run, services
 from .lock import held
 from .look import Look, look, read_files
 from .model import Plan
-from .network import Outcome, changed_files, cidrs, devices, outcome, record_after, target
+from .network import Outcome, begin, changed_files, cidrs, devices, outcome, record_after, target
 from .state import State
 
 
@@ -49,7 +49,7 @@ def converge(
         seen = look(plan, name)
         seen.warnings.extend(notes)
         after = target(seen, phase)
-        result = Outcome(changes(seen.before, after), seen.warnings, seen.switching)
+        result = begin(seen, changes(seen.before, after))
         if result.changed:
             ahead = replace(record_after(seen, phase, after), phase=phase)
             result.armed = rollback.endangers(seen.before, after, rollback.client())
@@ -96,9 +96,10 @@ def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list
         # A run that died may have written the unit without telling systemd.
         paths = list(boot.unit_files(seen.plan.name))
     try:
-        answered = proof.answering(seen, after) if proven else []
-        edge.apply(todo, after)
-        proof.demand_still(seen, answered)
+        if proven:
+            _apply_proven(seen, after, todo)
+        else:
+            edge.apply(todo, after)
         if any(change.tool == "boot" for change in todo):
             boot.write(seen.plan.name, after.boot)
         warnings = services.settle(paths)
@@ -129,6 +130,15 @@ def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list
     """Return the changes but the record's, and that one: it says that all the others are done."""
     last = [one for one in todo if one.tool == "file" and one.lines == (record.path(name),)]
     return [one for one in todo if one not in last], last
+
+
+def _apply_proven(seen: Look, after: State, todo: Sequence[Change]) -> None:
+    # Late: one phase of three needs it.
+    from . import proof
+
+    answered = proof.answering(seen, after)
+    edge.apply(todo, after)
+    proof.demand_still(seen, answered)
 
 
 def _demand_reached(seen: Look, after: State) -> None:

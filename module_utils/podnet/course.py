@@ -44,9 +44,7 @@ def decide(
     if switching:
         refusal = _refuse(switching, unreachable, missing if limited and not forced else [])
         return Course(SWITCH, refusal, notes, unreachable)
-    touched = any(
-        counts["network"] or counts["cni"] or counts["endpoints"] for counts in pending.values()
-    )
+    touched = any(counts["total"] for counts in pending.values())
     if missing and touched:
         notes.append(
             f"Not in this run, so perhaps without its change: {_names(missing)}. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import cni, endpoint_run, network
+from . import attach, network
 from .errors import PodnetError
 from .look import look
 from .model import Plan, is_network_name
@@ -71,23 +71,18 @@ def pending(
     seen = look(plan, node)
     found = network.outcome(seen, ALL)
     mtu = seen.final.links[plan.bridge].mtu
-    attached = endpoint_run.inspect(plan, node, mtu=mtu)
-    wanted = cni.inspect(
-        plan,
-        node,
-        mtu,
-        endpoints=endpoint_run.addresses(plan, node),
-        install=cni_install,
-        archive_dir=cni_archive_dir,
-        demand_plugins=cni_install == "none",
-    )
+    attached = attach.inspect(plan, node, mtu, cni_install, cni_archive_dir)
+    counts = {
+        "network": len(found.changes),
+        "cni": attached.cni,
+        "endpoints": attached.endpoints,
+    }
     return (
         {
-            "network": len(found.changes),
-            "cni": len(wanted.changes) + len(wanted.missing),
-            "endpoints": len(attached.changes) + len(attached.files),
+            **counts,
+            "total": sum(counts.values()),
             "switching": found.switching,
             "mtu": mtu,
         },
-        [*found.warnings, *attached.warnings, *wanted.warnings],
+        [*found.warnings, *attached.warnings],
     )

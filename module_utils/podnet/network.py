@@ -21,13 +21,14 @@ from .state import State
 class Outcome:
     """What a call did or, in check mode, would do.
 
-    `armed`: a timed rollback waits for a confirmation.
+    `armed`: a timed rollback waits for a confirmation. `mtu` is what pods have in the end.
     """
 
     changes: list[Change]
     warnings: list[str]
     switching: bool = False
     armed: bool = False
+    mtu: int = 0
 
     @property
     def changed(self) -> bool:
@@ -50,7 +51,13 @@ def outcome(seen: Look, phase: str) -> Outcome:
     before = seen.before
     for earlier in phases.PHASES[: phases.PHASES.index(phase)] if phase != phases.ALL else ():
         before = target(seen, earlier)
-    return Outcome(changes(before, target(seen, phase)), seen.warnings, seen.switching)
+    return begin(seen, changes(before, target(seen, phase)))
+
+
+def begin(seen: Look, todo: list[Change]) -> Outcome:
+    """Return the outcome of a call that changes `todo` on a host that was looked at."""
+    mtu = seen.final.links[seen.plan.bridge].mtu
+    return Outcome(todo, seen.warnings, seen.switching, mtu=mtu)
 
 
 def target(seen: Look, phase: str) -> State:

@@ -53,7 +53,7 @@ def settle(paths: Iterable[str]) -> list[str]:
     once = sorted({unit for unit in come if unit.endswith(".service")})
     for verb, those in (
         (["stop"], gone),
-        (["daemon-reload"], []),
+        *([] if not gone and _are_current(come) else [(["daemon-reload"], [])]),
         (["restart"], anew),
         (["start", "--no-block"], once),
     ):
@@ -63,6 +63,21 @@ def settle(paths: Iterable[str]) -> list[str]:
         # A unit that had failed would be listed for ever; one that had not is no error to us.
         run(["systemctl", "reset-failed", *gone])
     return problems
+
+
+def _are_current(come: list[str]) -> bool:
+    """Whether systemd knows its loaded units of ours, and `come`, as their files are now.
+
+    It reads a unit that is new by itself. A reload reads all units of the host and runs all
+    generators, which takes longer than all the rest of a first run.
+    """
+    if not come:
+        return False
+    result = run(["systemctl", "show", "--property=LoadState,NeedDaemonReload", "podnet*", *come])
+    return result.code == 0 and all(
+        set(answer.split()) == {"LoadState=loaded", "NeedDaemonReload=no"}
+        for answer in result.output.strip().split("\n\n")
+    )
 
 
 def _is_active(unit: str) -> bool:
