@@ -44,6 +44,7 @@ def test_a_forced_switch_changes_the_named_host_alone(cluster: Cluster) -> None:
 def test_a_new_host_can_be_built_alone(cluster: Cluster) -> None:
     before = cluster.snapshots()
     cluster.lab.add("n4")
+    cluster.remember("n4")
     run = cluster.site("--limit", "n4")
     assert "Not in this run, so perhaps without its change: n1, n2, n3." in run.message
     assert run.changed_hosts == {"n4"}

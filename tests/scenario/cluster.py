@@ -153,6 +153,16 @@ class Cluster:
         lines = [f"{host}: {line}" for host, found in differences.items() for line in found]
         assert not lines, "\n".join(lines)
 
+    def remember(self, host: str) -> None:
+        """Record a new host's state: what reset must restore at the scenario's end."""
+        file = record_file(self.lab)
+        file.write_text(json.dumps(json.loads(file.read_text()) | {host: self.snapshot(host)}))
+
+    def left_on(self, host: str) -> list[str]:
+        """Return what a host differs in from the state before podnet came."""
+        before = json.loads(record_file(self.lab).read_text())
+        return difference(before[host], self.snapshot(host))
+
     # The inventory
 
     @contextlib.contextmanager
