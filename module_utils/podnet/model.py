@@ -308,9 +308,8 @@ def _is_address(text: object, family: int) -> bool:
 
 def _is_cidr(text: object, family: int) -> bool:
     try:
-        return isinstance(text, str) and len(pack(split_cidr(text)[0])) == (
-            4 if family == 4 else 16
-        )
+        # split_cidr checks the address; a family is told by its colons alone.
+        return isinstance(text, str) and (":" in text) == (family == 6) and bool(split_cidr(text))
     except ValueError:
         return False
 

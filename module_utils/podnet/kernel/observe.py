@@ -200,10 +200,13 @@ def read_routes(
         sized = [one for one in ranges.values() if one.size == (4 if family == 4 else 16)]
         for entry in read_json(["ip", "-j", "-N", f"-{family}", "route", "show", "table", "main"]):
             destination, body = parse_route(entry)
+            if destination in wanted:  # nearly always; what is wanted lies in our ranges
+                own[destination] = body
+                continue
             plain = destination.split(" ", 1)[0]
             if plain == "default" or not any(_touches(plain, one) for one in sized):
                 continue
-            if entry.get("protocol") == _PROTOCOL or destination in wanted:
+            if entry.get("protocol") == _PROTOCOL:
                 own[destination] = body
             elif entry.get("dev") not in ours:
                 foreign[destination] = body
