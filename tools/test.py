@@ -39,9 +39,8 @@ PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 #: Lines of a failed part's output to show, of the thousands that it may have.
 TAIL = 120
 
-#: Labs of the tests, which an interrupted run may have left: scenarios', pytest's.
-_LAB_PREFIXES = ("mol-", "labtest", "test")
-_LABS = Path("/run/podnet-lab")
+#: The lab that pytest's tests make.
+PYTEST_LAB = "labtest"
 
 #: Marks all processes of a part, so that they can be found and ended by id, and no others.
 _MARK = "PODNET_TEST_PART"
@@ -304,16 +303,15 @@ def lab_down(name: str) -> None:
         print(f"lab {name} could not be removed", flush=True)
 
 
-def left_labs() -> list[str]:
-    """Return labs of the tests that there are, also halves of them."""
-    found = {path.name for path in _LABS.glob("*") if path.is_dir()}
-    found |= {path.name[len("podnet-lab-") :] for path in Path("/run/netns").glob("podnet-lab-*")}
-    return sorted(name for name in found if name.startswith(_LAB_PREFIXES))
+def left_labs(names: Sequence[str]) -> list[str]:
+    """Return which of these labs there are, also halves of them."""
+    places = ("/run/podnet-lab/{}", "/run/netns/podnet-lab-{}")
+    return [name for name in names if any(Path(one.format(name)).exists() for one in places)]
 
 
-def clear() -> None:
-    """Remove what earlier runs left, here or in another clone."""
-    for name in left_labs():
+def clear(names: Sequence[str]) -> None:
+    """Remove what an earlier run left of these labs, here or in another clone."""
+    for name in left_labs(names):
         print(f"clearing lab {name} of an earlier run", flush=True)
         lab_down(name)
 
@@ -366,21 +364,22 @@ def main() -> int:
     count = Count()
     begin = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="podnet-test-"))
+    chosen = names if "molecule" in wanted else [name for name in names if name in wanted]
+    labs = [lab_name(name) for name in chosen] + [PYTEST_LAB] * ("unit" in wanted)
     try:
-        clear()
-        chosen = names if "molecule" in wanted else [name for name in names if name in wanted]
+        clear(labs)
         parts = lint_parts() if "lint" in wanted else []
         parts += unit_parts() if "unit" in wanted else []
         parts += molecule_parts(chosen, home / "molecule")
         count = run(parts, environment(home))
-        if left := left_labs():
+        if left := left_labs(labs):
             count.failed += 1
             print(f"FAILED  labs were left: {', '.join(left)}")
     except KeyboardInterrupt:
         count.failed += 1
         print("interrupted", flush=True)
     finally:
-        for name in left_labs():
+        for name in left_labs(labs):
             lab_down(name)
         shutil.rmtree(home, ignore_errors=True)
     print(f"{time.monotonic() - begin:.0f} s")

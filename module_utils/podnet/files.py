@@ -320,41 +320,32 @@ def note_missing_directories(path: str) -> None:
 def prune_directories(own: Iterable[str] = ()) -> list[str]:
     """Remove the remembered directories that are empty now, deepest first; return their names.
 
-    `own` names further directories that are podnet's by their name. One that still holds
-    something stays, and stays remembered while a network is left that will prune again; after the
-    last one it belongs to whoever uses it. At last the list itself goes, and with it `STATE`.
+    `own` names further directories that are podnet's by their name. While a network is left that
+    will prune again, all stay remembered: its pods may make one anew that is removed now. After
+    the last one, a directory that still holds something belongs to whoever uses it; the list
+    itself goes, and with it `STATE`.
     """
     if _lstat(STATE) is None:
-        return _remove_empty(own)[0]
+        return _remove_empty(own)
     with alone(STATE):
         remembered = _remembered()
-        removed, kept = _remove_empty({*remembered, *own} - {STATE})
-        kept = [one for one in kept if one in remembered]
+        removed = _remove_empty({*remembered, *own} - {STATE})
         if not any(entry.is_dir() for entry in Path(STATE).glob("*")):
-            kept = []
-        if not kept:
             remove_file(DIRECTORIES)
-        elif sorted(kept) != sorted(remembered):
-            write_text(DIRECTORIES, "".join(one + "\n" for one in sorted(kept)))
         with contextlib.suppress(OSError):
             Path(STATE).rmdir()
             removed.append(STATE)
         return removed
 
 
-def _remove_empty(paths: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Remove the directories that are empty, deepest first; return (removed, still there)."""
+def _remove_empty(paths: Iterable[str]) -> list[str]:
+    """Remove the directories that are empty, deepest first; return their names."""
     removed: list[str] = []
-    kept: list[str] = []
     for one in sorted(paths, key=lambda path: (-path.count("/"), path)):
-        try:
+        with contextlib.suppress(OSError):
             Path(one).rmdir()
             removed.append(one)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            kept.append(one)
-    return removed, kept
+    return removed
 
 
 def diffs(changes: Iterable[Any]) -> list[dict[str, str]]:

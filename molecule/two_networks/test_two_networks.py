@@ -92,7 +92,14 @@ def test_the_first_is_switched_and_reset_while_the_second_works(
     second.demand_clean()
     second.verify()
     cluster.site()
-    cluster.demand_equal(both, cluster.snapshots())
+    # The CNI plugins set up their side of a bridge with its first pod.
+    cluster.verify()
+    after = cluster.snapshots()
+    for host in cluster.hosts:
+        # What was on the host before either; the networks stand in it in the order they came.
+        shared = "~ files /etc/podnet/originals.json"
+        lines = difference(both[host], after[host])
+        assert [line for line in lines if not line.startswith(shared)] == []
 
 
 def test_reset_of_the_second_leaves_the_first_as_it_was(cluster: Cluster, second: Cluster) -> None:

@@ -1,7 +1,8 @@
 """Everything on a host that a network tool could leave behind, as canonical JSON.
 
 Runs on the host (`python3 - < snapshot.py`); two snapshots of one state are equal. What changes
-by itself is left out: counters, lifetimes, learnt neighbours, indexes, logs, caches.
+by itself is left out: counters, lifetimes, learnt neighbours, indexes, logs, caches, and what the
+kernel adds to each link when it has carrier: IPv6 link-local addresses, multicast.
 """
 
 from __future__ import annotations
@@ -74,14 +75,17 @@ def addresses() -> list[str]:
         f"{link['ifname']} {one['local']}/{one['prefixlen']} {one['scope']}"
         for link in listed("ip", "-json", "address", "show")
         for one in link.get("addr_info", [])
+        if one["scope"] != "link" or one["family"] == "inet"
     )
 
 
 def routes(family: str) -> list[str]:
     """Return routes of all tables."""
     lines = run("ip", "-d", family, "route", "show", "table", "all").splitlines()
-    # The lifetime of an exception; a route that PMTU discovery made.
-    return sorted(re.sub(r" (expires|error) \S+", "", line).strip() for line in lines)
+    # Of no state: a lifetime, whether somebody is attached to a bridge just now.
+    lines = [re.sub(r" (expires|error) \S+| linkdown", "", line).strip() for line in lines]
+    kernels = ("fe80::", "ff00::/8", "multicast ", "anycast ")
+    return sorted(line for line in lines if not any(word in line for word in kernels))
 
 
 def neighbours() -> list[str]:
@@ -94,20 +98,25 @@ def neighbours() -> list[str]:
 
 
 def fdb() -> list[str]:
-    """Return FDB entries that somebody set, the kernel's own multicast ones included."""
+    """Return FDB entries that somebody set, not the kernel's own for multicast."""
     return sorted(
         f"{one.get('ifname')} {one['mac']} {one.get('dst', '')} {one.get('master', '')} "
         f"{one.get('state', '')}"
         for one in listed("bridge", "-json", "fdb", "show")
         if one.get("state") in ("permanent", "static")
+        and not one["mac"].startswith(("33:33:", "01:00:5e:"))
     )
 
 
 def rulesets() -> dict[str, Any]:
-    """Return nft's tables and iptables' chains without counters."""
+    """Return nft's tables, iptables-nft's among them, without counters, and routing rules."""
     nft = re.sub(r"counter packets \d+ bytes \d+", "counter", run("nft", "list", "ruleset"))
+    # In no order: tables are independent, and listed as they were made.
+    tables = re.split(r"^(table .*) \{$", nft, flags=re.MULTILINE)[1:]
     return {
-        "nft": nft.splitlines(),
+        "nft": {
+            name: text.splitlines() for name, text in zip(tables[::2], tables[1::2], strict=True)
+        },
         "rules": run("ip", "rule").splitlines() + run("ip", "-6", "rule").splitlines(),
     }
 
