@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from podnet import files, lock, rollback
 from podnet.diff import Change
+from podnet.errors import PodnetError
 from podnet.kernel.run import Result
 from podnet.state import Link, State
 
@@ -176,7 +178,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return Result(0, "", "")
 
     monkeypatch.setattr(rollback, "run", run)
-    monkeypatch.setattr(rollback.shutil, "which", lambda tool, path="": f"/usr/bin/{tool}")
+    monkeypatch.setattr(shutil, "which", lambda tool, path="": f"/usr/bin/{tool}")
     for module in (rollback, lock):
         monkeypatch.setattr(module, "DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(files, "STATE", str(tmp_path / "etc"))
@@ -200,7 +202,7 @@ def test_a_timer_that_cannot_be_armed_leaves_nothing(
     systemd: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollback, "run", lambda argv: Result(int("--unit" in argv[1]), "", "no"))
-    with pytest.raises(rollback.PodnetError, match="so nothing was changed: no"):
+    with pytest.raises(PodnetError, match="so nothing was changed: no"):
         rollback.arm("podnet", [], {}, 15)
     assert not rollback.is_armed("podnet")
 
@@ -220,5 +222,5 @@ def test_what_a_dead_run_left_is_told_and_settled(systemd: list[list[str]], tmp_
 def test_a_confirmation_that_comes_too_late(systemd: list[list[str]], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "podnet.rolled-back").write_text("2026-01-01 10:00:00\n")
-    with pytest.raises(rollback.PodnetError, match="undone at 2026-01-01 10:00:00"):
+    with pytest.raises(PodnetError, match="undone at 2026-01-01 10:00:00"):
         rollback.confirm("podnet")
