@@ -26,7 +26,7 @@ def test_no_variable_is_forgotten(cluster: Cluster) -> None:
 
 
 def test_subnets(cluster: Cluster) -> None:
-    file = cluster.inventory / "other" / "podnet_allocations.yml"
+    file = cluster.inventory / "other-podnet_allocations.yml"
     nodes = yaml.safe_load(file.read_text())["podnet_allocations"]["vars"]["nodes"]
     assert nodes == {
         "n1": {"subnet": "100.64.3.0/26", "subnet6": "fd00:100:ff::/56"},
