@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Iterable
 
@@ -9,6 +10,7 @@ from ..errors import PodnetError
 from .run import run
 
 _UNITS = "/etc/systemd/system/"
+_TEMPLATE = "podnet@.service"
 
 #: Directory of drop-ins -> the command that makes their reader look again, and the reader. There is
 #: none for networkd.conf.d: networkd reads it only when it starts, and podnet does not restart it.
@@ -41,7 +43,8 @@ def settle(paths: Iterable[str]) -> list[str]:
     if not units:
         return problems
     links = [path for path in units if ".wants/" in path]
-    gone = [Path(path).name for path in links if not Path(path).is_symlink()]
+    # A repair that is under way ends with its unit.
+    gone = sorted({Path(path).name for path in units if not os.path.lexists(path)} - {_TEMPLATE})
     come = [Path(path).name for path in links if Path(path).is_symlink()]
     # They take up another interval or path only when they are started anew.
     come += [
