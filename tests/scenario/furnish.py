@@ -13,13 +13,14 @@ from lab import Lab
 
 from .cluster import record_file, take
 
-#: Near relatives of what podnet makes: what it must neither touch nor remove.
+#: Near relatives of what podnet makes: what it must neither touch nor remove. MACs are given, so that
+#: a host that was furnished again after a reboot is the same.
 _IP = """\
-link add br-other type bridge mcast_snooping 0
+link add br-other address 02:99:00:00:00:04 type bridge mcast_snooping 0
 link set br-other addrgenmode none
 link set br-other up
 address add 203.0.113.129/25 dev br-other
-link add vx-other type vxlan id 999 dstport 4999 local {address} nolearning
+link add vx-other address 02:99:00:00:00:05 type vxlan id 999 dstport 4999 local {address} nolearning
 link set vx-other addrgenmode none
 link set vx-other up
 route add 203.0.113.64/26 via {router} dev host0
