@@ -1,4 +1,8 @@
-"""How long a plan takes: in process up to 65,536 nodes, and plan.yml up to 1,000 hosts."""
+"""What a plan takes: in process up to 65,536 nodes, and plan.yml up to 1,000 hosts.
+
+There is no yardstick here, so what counts is processor time: a busy machine stretches it less than
+the clock's. A plan is one process, so on an idle machine both are the same.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +71,9 @@ def _in_process(number: int) -> list[Row]:
         raw = hosts(number, directory)
         seconds = []
         for _ in range(2):
-            started = time.monotonic()
+            started = time.process_time()
             run(raw)
-            seconds.append(time.monotonic() - started)
+            seconds.append(time.process_time() - started)
     return _rows(
         "plan in process", number, seconds, _MOST_IN_PROCESS if number == IN_PROCESS[-1] else 0.0
     )
@@ -88,17 +92,26 @@ def _playbook(number: int) -> list[Row]:
         program = Path(sys.executable).parent / "ansible-playbook"
         argv = [str(program), "-i", str(inventory), "playbooks/plan.yml"]
         env = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        first = timed(argv, env=env)
+        first = _processor_time(argv, env)
         # plan.yml writes no record, so that a second one finds it: write it here.
         run(hosts(number, directory))
-        again = timed(argv, env=env)
+        again = _processor_time(argv, env)
     return _rows(
         "plan.yml", number, [first, again], _MOST_PLAYBOOK if number == PLAYBOOK[-1] else 0.0
     )
 
 
+def _processor_time(argv: Sequence[str], env: Mapping[str, str]) -> float:
+    before = os.times()
+    timed(argv, env=env)
+    after = os.times()
+    return (
+        after.children_user - before.children_user + after.children_system - before.children_system
+    )
+
+
 def _rows(what: str, number: int, seconds: Sequence[float], most: float) -> list[Row]:
     return [
-        Row(f"{what}: {number:,} nodes", seconds[0], "s", target=most),
-        Row(f"{what}: {number:,} nodes, all recorded", seconds[1], "s", target=most),
+        Row(f"{what}: {number:,} nodes", seconds[0], "s CPU", target=most),
+        Row(f"{what}: {number:,} nodes, all recorded", seconds[1], "s CPU", target=most),
     ]

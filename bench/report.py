@@ -70,8 +70,8 @@ def cells(row: Row) -> tuple[str, str, str, str, str]:
     target = f"at most {row.target:g}{' x' if row.ratio else ' ' + row.unit}" if row.target else ""
     verdict = "" if not row.target else "met" if row.judged <= row.target else "missed"
     measured = f"{_number(row.value)} {row.unit}"
-    if row.unit == "s" and row.value < 1:
-        measured = f"{_number(row.value * 1000)} ms"
+    if row.unit.startswith("s") and row.value < 1:
+        measured = f"{_number(row.value * 1000)} m{row.unit}"
     return row.what, measured, multiple, target, verdict
 
 
@@ -102,6 +102,7 @@ _WHAT = """\
 - **A fresh apply** is the core of `podnet_network` in a network namespace, boot files and the look
   afterwards included; its yardstick gets the same lines in the same order. **Nothing to do** is a
   whole Python process that reads, computes and compares.
+- **The plan** is measured in seconds of processor time; it is one process.
 - **One TCP stream** is iperf3's, **a request** is one byte there and one byte back over TCP (the
   median), between static endpoints of two hosts and between the hosts themselves. No network card
   is in between, so the cost of encapsulation stands out more than between real machines.
