@@ -157,10 +157,10 @@ class Site(Cluster):
         """The file that `set` writes; a scenario's lasting variables stand in all.yml beside it."""
         return self.inventory / "group_vars" / "podnet_nodes.yml"
 
-    def start(self, **at: Sequence[Sequence[str]]) -> Started:
+    def start(self, at: Mapping[str, Sequence[Sequence[str]]] | None = None) -> Started:
         """Start site.yml; `at` maps a task's title to commands that run just before it."""
         argv = [str(_BIN / "ansible-playbook"), "-i", str(self.inventory), "playbooks/site.yml"]
-        return Started(argv, at)
+        return Started(argv, at or {})
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what podnet_info says of every host."""

@@ -10,13 +10,16 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
+_PROJECT = Path(__file__).resolve().parents[3]
+
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """Run the commands in order before the task starts anywhere; a failure is shown."""
+    """Run the commands in order before the task starts anywhere; one that fails ends the run."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -34,5 +37,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         for command in self._todo.pop(title, []):
             if command == ["KILL"]:
                 os.killpg(os.getpgrp(), signal.SIGKILL)
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            self._display.display(f"at {title}: {command} -> {done.returncode} {done.stderr}")
+            done = subprocess.run(
+                command,
+                cwd=_PROJECT,
+                # Ansible has closed its own.
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            self._display.display(f"at {title}: {command}: {done.returncode} {done.stdout}")
+            if done.returncode:
+                # A test must not go on as if this had happened; an error raised here is ignored.
+                os.killpg(os.getpgrp(), signal.SIGKILL)
