@@ -17,6 +17,7 @@ from .cni_conflist import best_version, conflist, plugin_types
 from .cni_runtime import find_plugin, supported_versions
 from .errors import PodnetError
 from .files import LinkChange, TextChange, TreeRemoval
+from .kernel import adopt as flannel
 from .look import look
 from .model import Plan, is_directory, pack
 from .netns import interface_mtu
@@ -154,8 +155,12 @@ def inspect(
 
     links = _links(plan, kinds, record, install, archive_dir)
     seen.changes = _changes(plan, seen, record, links, archive_dir)
+    # flannel's sorts before ours, and goes when ours is there.
+    adopted = dict(flannel.cni_configs(plan.cni.conf_dir)) if node.adopt else {}
+    for path in adopted:
+        _collect(seen, files.text_change(path, None))
     seen.warnings = [
-        *_competitors(plan, record),
+        *(one for one in _competitors(plan, record) if one.partition(":")[0] not in adopted),
         *_unseen_plugins(plan, seen.plugins, links),
     ]
     return seen

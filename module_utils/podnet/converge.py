@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Sequence
 
 from . import boot, files, phases, record, rollback
-from .diff import Change, changes
+from .diff import Change, changes, leftovers
 from .errors import PodnetError, message
+from .kernel import adopt as flannel
 from .kernel import apply as edge
 from .kernel import observe as eyes
 from .kernel import pods, run, services
@@ -63,6 +64,7 @@ def converge(
                 rollback.note_written(plan.name, _written_ahead(plan.name))
                 # What lasts is written when the change is confirmed.
                 after.files, after.boot = begun.files, begun.boot
+                after.leftovers = begun.leftovers
             result.warnings += _apply_or_undo(seen, begun, after, proven=phase == phases.SHIFT)
             _demand_reached(seen, after)
         if not result.armed:
@@ -90,7 +92,9 @@ def _written_ahead(name: str) -> list[str]:
 
 def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list[str]:
     """Lead the host from `begun` to `after`, or back; return what to warn of."""
-    todo, last = _record_apart(seen.plan.name, changes(begun, after))
+    rest = leftovers(begun, after, first=False)
+    todo = [one for one in changes(begun, after) if one not in rest]
+    todo, last = _record_apart(seen.plan.name, todo)
     paths = changed_files(todo)
     if seen.record and seen.record.phase != record.DONE:
         # A run that died may have written the unit without telling systemd.
@@ -104,7 +108,6 @@ def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list
             boot.write(seen.plan.name, after.boot)
         warnings = services.settle(paths)
         edge.apply(last, after)
-        return warnings
     except Exception as error:  # whatever it is, the host must not stay half-way
         try:
             now = _observe_again(seen, after)
@@ -124,6 +127,9 @@ def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list
         raise PodnetError(
             f"{message(error)}. All of this run's changes on this host are undone"
         ) from error
+    # Nothing works by these any more, and there is no way back to them.
+    edge.apply(rest, after)
+    return warnings
 
 
 def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list[Change]]:
@@ -159,9 +165,18 @@ def _observe_again(seen: Look, after: State) -> State:
     links = eyes.read_links()
     ours = eyes.owned_links(links, seen.plan.name, devices(seen, after))
     wanted = set(seen.final.routes) | set(seen.before.routes)
+    transient = {one for one in (*seen.before.tables, *after.tables) if " " in one}
     state = eyes.observe(
-        seen.plan.name, links, ours=ours, cidrs=cidrs(seen), wanted=wanted, sysctls=after.sysctls
+        seen.plan.name,
+        links,
+        ours=ours,
+        cidrs=cidrs(seen),
+        wanted=wanted,
+        sysctls=after.sysctls,
+        also_tables=sorted(transient),
     ).state
+    if seen.before.leftovers:
+        state.leftovers = dict(flannel.read(seen.plan.name, seen.plan.cni.conf_dir).leftovers)
     if any(port.inner for port in after.ports.values()):
         state.ports = pods.with_inner_ends(state.ports, links)
     # A pod may come or go meanwhile; what came already has the new MTU from the bridge's.
@@ -206,7 +221,13 @@ def _removal(name: str) -> tuple[Outcome, State]:
     cidrs = known.cidrs if known else []
     restorable = record.restorable(name)
     before = eyes.observe(
-        name, links, ours=ours, cidrs=cidrs, wanted=set(), sysctls=restorable
+        name,
+        links,
+        ours=ours,
+        cidrs=cidrs,
+        wanted=set(),
+        sysctls=restorable,
+        also_tables=record.transient_tables(name, known),
     ).state
     warnings = []
     if before.ports:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from .backends import BACKENDS
 from .backends.base import peers
 from .backends.vxlan import OVERHEAD
 from .errors import PodnetError
 from .host import Host
 from .model import Node, Plan, offset, split_cidr
-from .state import Chain, Link, Rule, State
+from .state import Chain, Link, Rule, State, make_rule
 
 #: The least MTU of a link that carries IPv6 (RFC 8200, section 5); IPv4's is 68, but 576 is what
 #: every host must take (RFC 791).
@@ -98,16 +96,9 @@ def _chains(plan: Plan, node: Node) -> tuple[Chain, ...]:
     ):
         if subnet:
             pods = f"{family} saddr {subnet} {family} daddr"
-            rules.append(_rule(f"{pods} {cluster} return", "pod to pod keeps its address"))
-            rules.append(_rule(f"{pods} != {multicast} masquerade fully-random", "pod to outside"))
+            rules += [
+                make_rule(f"{pods} {cluster} return", "pod to pod keeps its address"),
+                make_rule(f"{pods} != {multicast} masquerade fully-random", "pod to outside"),
+            ]
     hook = "type nat hook postrouting priority 100"
     return (Chain("postrouting", hook, tuple(rules)),)
-
-
-def _rule(text: str, why: str) -> Rule:
-    """Return a rule whose comment says why it is there and identifies its text.
-
-    nft prints rules in other words than it was given, in each version others; the comment comes
-    back as it was.
-    """
-    return Rule(text, f"{why} [{hashlib.sha256(text.encode()).hexdigest()[:8]}]")

@@ -10,6 +10,7 @@ only then the routes that use them; what goes, goes after what replaced it.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from typing import Iterable, NamedTuple
 
@@ -22,6 +23,7 @@ class Change(NamedTuple):
 
     `tool` is "ip", "bridge", "nft" (lines are theirs, for a batch), "pod" (lines are [namespace
     path, an ip batch line for inside it]), "iptables" (whole commands), "sysctl" (key=value),
+    one of a leftover (state.Leftover),
     "file" (a path; its content is in the state) or "boot" (a file name of the boot files).
     """
 
@@ -56,6 +58,7 @@ def changes(before: State, after: State) -> list[Change]:
     gone = doomed | (before.links.keys() - after.links.keys())
     kept = _without_lost_neighbours(_without_devices(before, doomed), after)
     result: list[Change] = []
+    result += leftovers(before, after, first=True)
     result += _sysctls(kept, after)
     # A pod's end never exceeds what carries it: shrink from the pod outwards, grow towards it.
     result += _ports(kept, after, shrink=True)
@@ -72,6 +75,7 @@ def changes(before: State, after: State) -> list[Change]:
     result += _removals(_without_devices(kept, gone, routes=False), after)
     result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
     result += _files(kept, after)
+    result += leftovers(before, after, first=False)
     return result
 
 
@@ -208,6 +212,10 @@ def add_link(name: str, link: Link) -> tuple[str, ...]:
     return line, f"link set dev {name} mtu {link.mtu}", alias, f"link set dev {name} up"
 
 
+#: An empty word of a batch; a device that is given back has no mark of ours.
+_NO_ALIAS = "''"
+
+
 def _links(before: State, after: State) -> list[Change]:
     result = []
     for name, want in after.links.items():
@@ -216,8 +224,8 @@ def _links(before: State, after: State) -> list[Change]:
             result.append(Change("ip", add_link(name, want), "", link_text(name, want)))
             continue
         lines = []
-        if want.alias and have.alias != want.alias:
-            lines.append(f"link set dev {name} alias {want.alias}")
+        if have.alias != want.alias and (want.alias or have.alias.startswith("podnet:")):
+            lines.append(f"link set dev {name} alias {want.alias or _NO_ALIAS}")
         if want.mac and have.mac != want.mac:
             lines.append(f"link set dev {name} address {want.mac}")
         if have.mtu != want.mtu:
@@ -334,12 +342,18 @@ def _removals(before: State, after: State) -> list[Change]:
     return result
 
 
+def full_name(table: str) -> str:
+    """Return a table's family and name; a bare name's family is inet."""
+    return table if " " in table else f"inet {table}"
+
+
 def chain_text(table: str, chains: tuple[Chain, ...]) -> str:
     """Return a table as lines of nft(8), without the comments that identify rules."""
+    full = full_name(table)
     lines = []
     for chain in chains:
-        lines.append(f"table inet {table} chain {chain.name} {{ {chain.hook}; policy accept; }}")
-        lines += [f"table inet {table} chain {chain.name} {rule.text}" for rule in chain.rules]
+        lines.append(f"table {full} chain {chain.name} {{ {chain.hook}; policy accept; }}")
+        lines += [f"table {full} chain {chain.name} {rule.text}" for rule in chain.rules]
     return "\n".join(lines)
 
 
@@ -349,9 +363,10 @@ def table_lines(table: str, chains: tuple[Chain, ...]) -> tuple[str, ...]:
     `add` before `delete` makes the deletion succeed where there is no table (nft(8)); packets
     never see the table missing, because nft -f is atomic.
     """
-    lines = [f"add table inet {table}", f"delete table inet {table}"]
+    full = full_name(table)
+    lines = [f"add table {full}", f"delete table {full}"]
     if chains:
-        lines.append(f"table inet {table} {{")
+        lines.append(f"table {full} {{")
         for chain in chains:
             lines.append(f"  chain {chain.name} {{")
             lines.append(f"    {chain.hook}; policy accept;")
@@ -361,8 +376,15 @@ def table_lines(table: str, chains: tuple[Chain, ...]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+_DEVICE = re.compile(r' device "[^"]*"')
+
+
 def _signature(chains: tuple[Chain, ...]) -> list[tuple[str, str, list[str]]]:
-    return [(chain.name, chain.hook, [rule.tag for rule in chain.rules]) for chain in chains]
+    # nft's JSON does not tell the device of a chain in every version; the rules' comments do.
+    return [
+        (chain.name, _DEVICE.sub("", chain.hook), [rule.tag for rule in chain.rules])
+        for chain in chains
+    ]
 
 
 def _tables(before: State, after: State) -> list[Change]:
@@ -392,6 +414,22 @@ def _accepts(before: State, after: State) -> list[Change]:
             if one.tool != "nft":
                 lines = [f"{one.tool} -w -D {one.chain} {one.rule}"] * max(1, len(handles))
             result.append(Change(_owner(one), tuple(lines), " ".join(one), ""))
+    return result
+
+
+def leftovers(before: State, after: State, first: bool) -> list[Change]:
+    """Return the removal of what another tool left; only what is first has a way back."""
+    result = [
+        Change(one.tool, one.lines, what, "")
+        for what, one in before.leftovers.items()
+        if what not in after.leftovers and one.first == first
+    ]
+    if first:
+        result += [
+            Change(one.tool, one.back, "", what)
+            for what, one in after.leftovers.items()
+            if what not in before.leftovers and one.back
+        ]
     return result
 
 

@@ -71,6 +71,7 @@ class Host:
     mac: str = ""
     endpoints: tuple[dict[str, str], ...] = ()
     leave_alone: tuple[str, ...] = ()
+    adopt: bool = False
     repair_interval: str = ""
 
 
@@ -221,6 +222,7 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         leave_alone=tuple(
             what for what in model.LEAVABLE if own.get(f"podnet_manage_{what}") is False
         ),
+        adopt=bool(own.get("podnet_adopt")),
         repair_interval=own.get("podnet_repair_interval") or "",
     )
 

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from . import boot, files, forward, others, phases, record
+from . import adopt, boot, files, forward, others, phases, record
 from .backends import BACKENDS
-from .desire import desired, own_node
+from .desire import bridge_mac, desired, own_node
 from .diff import is_same_device
 from .errors import PodnetError
 from .host import Host
+from .kernel import adopt as flannel
 from .kernel import observe as eyes
 from .kernel import pods, run
 from .model import Node, Plan
@@ -24,6 +25,7 @@ class Look(NamedTuple):
 
     `switching` tells that the plan's parameters are not those that the host last reached, so all
     hosts have to go through the change in step. `strict` is about rp_filter (phases.target).
+    `held` is the VTEP's MAC that peers know, where another one is wanted (phases.target).
     `managers` are those of `others.SIGNS` that run there and that podnet may write drop-ins for.
     """
 
@@ -38,6 +40,7 @@ class Look(NamedTuple):
     restored: dict[str, str]
     warnings: list[str]
     managers: frozenset[str]
+    held: str
 
 
 def look(plan: Plan, name: str) -> Look:
@@ -55,12 +58,15 @@ def look(plan: Plan, name: str) -> Look:
     devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]
     recorded = known.devices if known else []
     ours = eyes.owned_links(links, plan.name, recorded)
+    adoption = _meet_flannel(plan, node, links, known)
+    ours |= adoption.devices
     _demand_free_names(plan, node, links, ours, devices)
     host = eyes.view(links, node, _all_podnet(links) | ours)
     problems = BACKENDS[plan.backend].problems(plan, node, host)
     if problems:
         raise PodnetError("; ".join(problems))
     final = desired(plan, node, host)
+    _keep_bridge_mac(plan, node, known, adoption, final)
     cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
     _add_router_advertisements(plan, node, host, final)
     restorable = record.restorable(plan.name)
@@ -72,11 +78,13 @@ def look(plan: Plan, name: str) -> Look:
         links,
         ours=ours,
         cidrs=cidrs,
-        wanted=set(final.routes) if known else set(),
+        wanted=set(final.routes) if known or adoption.active else set(),
         sysctls=wanted_sysctls,
+        also_tables=record.transient_tables(plan.name, known),
     )
-    _demand_no_overlap(plan, node, seen.foreign)
     before = seen.state
+    foreign, notes = _take_routes(plan, node, adoption, seen, final)
+    _demand_no_overlap(plan, node, foreign)
     _recognise_renamed(before, final)
     restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
     final.sysctls.update(restored)
@@ -90,9 +98,11 @@ def look(plan: Plan, name: str) -> Look:
     managers = _managers(node)
     before.files = dict(read_files([*_own_files(plan.name, managers), record.path(plan.name)]))
     before.boot = boot.read(plan.name)
-    switching = known is not None and (
-        known.parameters != record.parameters(plan) or known.phase in phases.PHASES[:3]
-    )
+    held = adopt.held_mac(plan, known, before, final)
+    switching = _is_switching(plan, known, adoption, before, final)
+    if held and adoption.active:
+        notes.append(adopt.advice(plan, node, before))
+    warnings += notes
     return Look(
         plan,
         node,
@@ -105,6 +115,57 @@ def look(plan: Plan, name: str) -> Look:
         restored,
         warnings,
         managers,
+        held,
+    )
+
+
+def _keep_bridge_mac(
+    plan: Plan, node: Node, known: Record | None, adoption: adopt.Adoption, final: State
+) -> None:
+    """Leave an adopted bridge its MAC: running pods know their gateway by it."""
+    mac = known.bridge_mac if known else adoption.bridge_mac
+    if mac and mac != bridge_mac(node):
+        final.links[plan.bridge] = final.links[plan.bridge]._replace(mac=mac)
+
+
+def _meet_flannel(
+    plan: Plan, node: Node, links: list[dict[str, Any]], known: Record | None
+) -> adopt.Adoption:
+    """Look for flannel where it can be: before the first run, and where it is to be adopted."""
+    if not node.adopt and known is not None and not flannel.has_environment():
+        return adopt.Adoption()
+    return adopt.meet(plan, node, links, known, flannel.read(plan.name, plan.cni.conf_dir))
+
+
+def _take_routes(
+    plan: Plan,
+    node: Node,
+    adoption: adopt.Adoption,
+    seen: eyes.Observation,
+    final: State,
+) -> tuple[dict[str, str], list[str]]:
+    """Add flannel's to what is ours before; return the routes of others, and what to tell."""
+    if not adoption.active:
+        return seen.foreign, []
+    seen.state.leftovers = dict(adoption.leftovers)
+    cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+    # A route over a device that is ours from now on may be flannel's all the same.
+    kept = _all_podnet(seen.links) - {plan.device}
+    families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
+    _, foreign = eyes.read_routes(families, cidrs, set(final.routes), kept)
+    return adopt.take_routes(plan, node, foreign, seen.state)
+
+
+def _is_switching(
+    plan: Plan, known: Record | None, adoption: adopt.Adoption, before: State, final: State
+) -> bool:
+    """Whether all hosts must keep step, because packets are about to take another way."""
+    if known is None:
+        return adoption.active and adopt.must_switch(plan, before, final)
+    return (
+        known.parameters != record.parameters(plan)
+        or known.phase in phases.PHASES[:3]
+        or adopt.held_mac(plan, known, before, final) != ""
     )
 
 

@@ -134,7 +134,8 @@ class Node:
     one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
     family). `mac` is the VTEP's MAC: derived by the plan, or declared for a node that another tool
     still runs. `interface` is "" unless the inventory names one. `leave_alone` names, of LEAVABLE,
-    settings of others that podnet must not touch on this node. `repair_interval` is a time for
+    settings of others that podnet must not touch on this node. `adopt`: what flannel made there
+    becomes podnet's. `repair_interval` is a time for
     systemd, "" for never.
     """
 
@@ -149,6 +150,7 @@ class Node:
     interface: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     leave_alone: tuple[str, ...] = ()
+    adopt: bool = False
     repair_interval: str = ""
 
 
@@ -192,7 +194,7 @@ class Plan:
             entry: dict[str, Any] = {
                 key: value
                 for key, value in vars(node).items()
-                if value not in ("", None, ()) and key != "endpoints"
+                if value not in ("", None, ()) and value is not False and key != "endpoints"
             }
             if node.leave_alone:
                 entry["leave_alone"] = list(node.leave_alone)
@@ -283,6 +285,7 @@ def node_validate(node: Node) -> None:
         node.interface,
     )
     _demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
+    _demand(isinstance(node.adopt, bool), label + ".adopt", node.adopt)
     _demand(
         isinstance(node.repair_interval, str)
         and (node.repair_interval == "" or INTERVAL.match(node.repair_interval) is not None),

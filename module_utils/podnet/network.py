@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from . import boot, others, phases, record, repair
+from .desire import bridge_mac
 from .diff import Change, changes
 from .kernel import observe as eyes
 from .look import Look
@@ -62,7 +63,7 @@ def begin(seen: Look, todo: list[Change]) -> Outcome:
 
 def target(seen: Look, phase: str) -> State:
     """Return the state that `phase` ends in, with its files."""
-    after = phases.target(seen.before, seen.final, phase, seen.strict).copy()
+    after = phases.target(seen.before, seen.final, phase, seen.strict, seen.held).copy()
     name = seen.plan.name
     after.files = {
         **boot.unit_files(name),
@@ -85,6 +86,7 @@ def target(seen: Look, phase: str) -> State:
 def record_after(seen: Look, phase: str, after: State) -> Record:
     """Return the record that stands when `phase` has led to `after`."""
     finished = phase in (phases.COMMIT, phases.ALL)
+    bridge = after.links[seen.plan.bridge]
     return Record(
         node=seen.node.name,
         parameters=record.parameters(seen.plan),
@@ -94,7 +96,16 @@ def record_after(seen: Look, phase: str, after: State) -> Record:
         if finished
         else cidrs(seen),
         pod_mtu=after.links[seen.plan.bridge].mtu,
+        mac=_known_mac(seen, finished),
+        bridge_mac="" if bridge.mac == bridge_mac(seen.node) else bridge.mac,
     )
+
+
+def _known_mac(seen: Look, finished: bool) -> str:
+    """Return the VTEP's MAC that peers know at the end of a phase."""
+    if not finished and (seen.held or seen.record):
+        return seen.held or (seen.record.mac if seen.record else "")
+    return seen.node.mac if seen.plan.backend == "vxlan" else ""
 
 
 def devices(seen: Look, after: State) -> list[str]:
@@ -122,6 +133,7 @@ def observed(name: str) -> tuple[State, Record | None]:
         cidrs=known.cidrs if known else [],
         wanted=set(),
         sysctls=["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", phases.RP_FILTER],
+        also_tables=record.transient_tables(name, known),
     ).state
     state.boot = boot.read(name)
     return state, known

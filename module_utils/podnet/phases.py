@@ -9,7 +9,7 @@ so may a host that boots into it.
 from __future__ import annotations
 
 from .diff import is_same_device, rename_device
-from .state import DeviceKey, State
+from .state import Chain, DeviceKey, State, make_rule
 
 PREPARE, SHIFT, COMMIT, ALL = "prepare", "shift", "commit", "all"
 #: `all` does in one go what needs no barrier: a bootstrap, a repair, a new or a gone peer.
@@ -21,12 +21,13 @@ RP_FILTER = "net.ipv4.conf.all.rp_filter"
 ASIDE = "podnet-old"
 
 
-def target(before: State, final: State, phase: str, strict: bool) -> State:
+def target(before: State, final: State, phase: str, strict: bool, held: str = "") -> State:
     """Return the state that `phase` ends in.
 
     `before` is what the host has of ours, `final` what it must have in the end. `strict` tells
     that the host drops packets that come in where replies would not go out (rp_filter=1,
-    RFC 3704): then it must be loose while the two directions of a pair may differ.
+    RFC 3704): then it must be loose while the two directions of a pair may differ. `held` is the
+    VTEP's MAC that peers know, where another one is wanted.
     """
     if phase in (COMMIT, ALL):
         return final
@@ -45,18 +46,19 @@ def target(before: State, final: State, phase: str, strict: bool) -> State:
         elif is_same_device(link, wanted):
             # Larger packets only when all hosts are done; smaller ones at once.
             result.links[name] = wanted._replace(mtu=min(link.mtu, wanted.mtu))
+            if held and link.mac == held and link.kind == "vxlan":
+                # Peers move to the new MAC one by one, so until `commit` the device takes both.
+                result.links[name] = result.links[name]._replace(mac=held)
+                result.tables.update(both_macs(wanted.alias, name, held, wanted.mac))
         else:
             moves[name] = _aside(before)
             result.links[moves[name]] = link
-    for table in ("addresses", "neighbours", "fdb"):
-        have: dict[DeviceKey, str] = getattr(before, table)
-        kept: dict[DeviceKey, str] = getattr(result, table)
-        for (device, key), value in have.items():
-            kept.setdefault((moves.get(device, device), key), value)
+    _keep_entries(before, result, moves, phase)
     for destination, body in before.routes.items():
         moved = rename_device(body, moves)
         if destination not in final.routes or phase == PREPARE:
             result.routes[destination] = moved
+    result.leftovers = {what: one for what, one in before.leftovers.items() if not one.first}
     result.accepts = {**before.accepts, **final.accepts}
     for name, port in final.ports.items():
         old = before.ports.get(name, port)
@@ -67,6 +69,32 @@ def target(before: State, final: State, phase: str, strict: bool) -> State:
     if strict or RP_FILTER in final.sysctls:
         result.sysctls[RP_FILTER] = "2"
     return result
+
+
+def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:
+    """Add what hangs on the devices of `before`, which may be renamed by `moves`."""
+    for table in ("addresses", "neighbours", "fdb"):
+        have: dict[DeviceKey, str] = getattr(before, table)
+        kept: dict[DeviceKey, str] = getattr(result, table)
+        for (device, key), value in have.items():
+            moved = moves.get(device, device), key
+            if table == "neighbours" and phase == PREPARE:
+                # A peer's new MAC may be used only when the peer is prepared to take it.
+                kept[moved] = value
+            else:
+                kept.setdefault(moved, value)
+
+
+def both_macs(alias: str, device: str, old: str, new: str) -> dict[str, tuple[Chain, ...]]:
+    """Return the table that lets a device take packets for its old and for its new MAC.
+
+    The kernel marks a packet for another MAC than the device's as somebody else's and IP then
+    drops it (eth_type_trans, ip_rcv_core); ingress, between the two, can take the mark away.
+    """
+    text = f"meta pkttype other ether daddr {{ {old}, {new} }} meta pkttype set host"
+    rule = make_rule(text, f"both MACs of {device} while peers change over")
+    hook = f'type filter hook ingress device "{device}" priority 0'
+    return {f"netdev {alias.partition(':')[2]}": (Chain("vtep", hook, (rule,)),)}
 
 
 def _aside(before: State) -> str:

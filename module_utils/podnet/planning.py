@@ -188,6 +188,7 @@ def _nodes(
             mac=mac,
             interface=host.interface,
             leave_alone=host.leave_alone,
+            adopt=host.adopt,
             repair_interval=host.repair_interval,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
         )

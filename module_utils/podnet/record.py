@@ -27,8 +27,9 @@ class Record:
     """A network's record on this host.
 
     `parameters` are the plan's that a switch changes. `devices` are names that were or are ours,
-    `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` what pods were given. `phase` is
-    DONE or the name of the phase that was begun last.
+    `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` what pods were given. `mac` is the
+    VTEP's MAC that peers know, `bridge_mac` the bridge's where it is not podnet's own choice.
+    `phase` is DONE or the name of the phase that was begun last.
     """
 
     node: str
@@ -37,6 +38,8 @@ class Record:
     devices: list[str] = field(default_factory=list)
     cidrs: list[str] = field(default_factory=list)
     pod_mtu: int = 0
+    mac: str = ""
+    bridge_mac: str = ""
     version: int = 1
 
 
@@ -78,6 +81,11 @@ def load(name: str) -> Record | None:
             "devices and routes by their marks"
         )
     return record
+
+
+def transient_tables(name: str, known: Record | None) -> list[str]:
+    """Return the nft tables that a change which is not finished may have left (phases)."""
+    return [f"netdev {name}"] if known is not None and known.phase != DONE else []
 
 
 def dump(record: Record) -> str:

@@ -10,6 +10,7 @@ bridge(8): there may be thousands, and text compares, prints and batches as it s
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Tuple
 
@@ -67,6 +68,21 @@ class Accept(NamedTuple):
     rule: str
 
 
+class Leftover(NamedTuple):
+    """Something of flannel's that has to go: `lines` for `tool` remove it.
+
+    `tool` is "nft", "iptables-legacy-restore" (or what that program is called; lines of a batch),
+    "systemctl" (its arguments), "tree" (a directory) or "leases" (a directory and where its files
+    go). `back` brings it back. What is `first` goes before anything else is changed, all other
+    leftovers after it.
+    """
+
+    tool: str
+    lines: tuple[str, ...]
+    back: tuple[str, ...] = ()
+    first: bool = False
+
+
 class Chain(NamedTuple):
     """A base chain: `hook` is the text of nft(8), e.g. "type nat hook postrouting priority 100"."""
 
@@ -81,8 +97,9 @@ class State:
 
     `routes`: destination (with " metric N" where it is not the family's default) -> the rest of
     the route in ip-route(8)'s words, without our protocol. `neighbours` -> MAC, `fdb` -> the
-    remote VTEP's address. `tables`: nft table -> chains. `accepts` -> the handles
-    that nft knows the rule by, () in a desired state. `sysctls`: key -> value. `files`:
+    remote VTEP's address. `tables`: nft table -> chains; "netdev NAME" where its family is not
+    inet. `accepts` -> the handles that nft knows the rule by, () in a desired state. `leftovers`:
+    what another tool left, in a person's words -> how it goes. `sysctls`: key -> value. `files`:
     path -> content, where "-> PATH" means a symbolic link. `boot`: the files that rebuild the
     network at boot, name -> content; they are replaced as one.
     """
@@ -96,6 +113,7 @@ class State:
     sysctls: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[Chain, ...]] = field(default_factory=dict)
     accepts: dict[Accept, tuple[int, ...]] = field(default_factory=dict)
+    leftovers: dict[str, Leftover] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     boot: dict[str, str] = field(default_factory=dict)
 
@@ -108,3 +126,12 @@ def route_device(body: str) -> str:
     """Return the device that a route's text names, or ""."""
     words = body.split()
     return words[words.index("dev") + 1] if "dev" in words else ""
+
+
+def make_rule(text: str, why: str) -> Rule:
+    """Return a rule whose comment says why it is there and identifies its text.
+
+    nft prints rules in other words than it was given, in each version others; the comment comes
+    back as it was.
+    """
+    return Rule(text, f"{why} [{hashlib.sha256(text.encode()).hexdigest()[:8]}]")

@@ -13,6 +13,7 @@ from .. import files
 from ..diff import Change
 from ..errors import PodnetError
 from ..state import State
+from . import adopt
 from .observe import sysctl_path
 from .run import run
 
@@ -21,7 +22,8 @@ def apply(changes: Sequence[Change], after: State) -> None:
     """Apply `changes` in order; `after` has the contents of files. Raise PodnetError at the first
     that fails, naming the line.
     """
-    for tool, group in groupby(changes, key=lambda change: change.tool):
+    for tool, those in groupby(changes, key=lambda change: change.tool):
+        group = list(those)
         lines = [line for change in group for line in change.lines]
         if tool in ("ip", "bridge"):
             batch([tool, "-batch", "-"], lines)
@@ -31,15 +33,12 @@ def apply(changes: Sequence[Change], after: State) -> None:
             # One line for each namespace: they are few, and each needs a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
                 batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
-        elif tool == "iptables":
+        elif tool in ("iptables", "sysctl", "file"):
             for line in lines:
-                _command(line.split(" "))
-        elif tool == "sysctl":
-            for line in lines:
-                _write_sysctl(line)
-        elif tool == "file":
-            for path in lines:
-                _write_file(path, after.files)
+                _one(tool, line, after)
+        elif tool != "boot":
+            for change in group:
+                _take_away(tool, change.lines)
 
 
 def batch(argv: list[str], lines: Sequence[str]) -> None:
@@ -54,6 +53,22 @@ def batch(argv: list[str], lines: Sequence[str]) -> None:
         line = f"{argv[0]} {lines[int(number) - 1]}: "
     reason = "; ".join(part.strip() for part in result.error.splitlines()[:2]) or "failed"
     raise PodnetError(f"{line}{reason} ({' '.join(argv)}, exit {result.code})")
+
+
+def _one(tool: str, line: str, after: State) -> None:
+    if tool == "iptables":
+        _command(line.split(" "))
+    elif tool == "sysctl":
+        _write_sysctl(line)
+    else:
+        _write_file(line, after.files)
+
+
+def _take_away(tool: str, lines: tuple[str, ...]) -> None:
+    if tool.endswith("-restore"):
+        batch([tool, "--noflush"], lines)
+    else:
+        adopt.take_away(tool, lines)
 
 
 def _command(argv: list[str]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 from ..forward import FIREWALLD, Forwarder, parse_chain, parse_save
 from ..state import Accept
-from .run import SEARCH, run
+from .run import SEARCH, nft_document, run
 
 #: What nft(8) can name. Names come from others, and go into batches and boot files of ours.
 _NAME = re.compile(r"[A-Za-z0-9_./-]+\Z")
@@ -21,7 +20,7 @@ _FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _IPTABLES_NFT = {"ip filter FORWARD": "iptables-nft", "ip6 filter FORWARD": "ip6tables-nft"}
 
 #: Family -> (program for the old tables, its usual name, where the kernel lists tables in use).
-_LEGACY = {
+LEGACY = {
     4: ("iptables-legacy", "iptables", "/proc/net/ip_tables_names"),
     6: ("ip6tables-legacy", "ip6tables", "/proc/net/ip6_tables_names"),
 }
@@ -42,21 +41,25 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
         if chain.startswith("inet firewalld "):
             chains.append(_firewalld())
             continue
-        result = run(["nft", "-j", "list", "chain", *chain.split(" ")])
+        argv = ["nft", "-j", "list", "chain", *chain.split(" ")]
+        result = run(argv)
         if result.code == 0:
-            drops, own = parse_chain(_json(result.output), chain, name)
+            drops, own = parse_chain(nft_document(argv, result.output), chain, name)
             accepts.update(own)
             chains.append(Forwarder("nft", chain, _FAMILIES[family], drops))
-    for number, (program, usual, tables) in _LEGACY.items():
+    for number, (program, usual, tables) in LEGACY.items():
         if "filter" in _text(tables).split():
-            _read_iptables(_legacy(program, usual), (number,), name, accepts, chains)
+            _read_iptables(legacy_program(program, usual), (number,), name, accepts, chains)
     return accepts, chains
 
 
 def _base_chains(name: str) -> Iterator[tuple[str, str]]:
     """Yield (family, "FAMILY TABLE CHAIN") of filter chains on the forward hook but our own."""
-    document = _json(run(["nft", "-j", "list", "chains"]).output)
-    for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
+    argv = ["nft", "-j", "list", "chains"]
+    result = run(argv)
+    if result.code != 0:
+        return
+    for entry in nft_document(argv, result.output).get("nftables", ()):
         chain = entry.get("chain", {})
         words = [str(chain.get(key, "")) for key in ("family", "table", "name")]
         if (
@@ -96,18 +99,11 @@ def _firewalld() -> Forwarder:
     return Forwarder(FIREWALLD, sources, (4, 6), True)
 
 
-def _legacy(program: str, usual: str) -> str:
+def legacy_program(program: str, usual: str) -> str:
     """Return the program for the old tables: some distributions have it under the plain name."""
     if shutil.which(program, path=SEARCH) or shutil.which(usual, path=SEARCH) is None:
         return program
     return program if "nf_tables" in run([usual, "-V"]).output else usual
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {}
 
 
 def _text(path: str) -> str:

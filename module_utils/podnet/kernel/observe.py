@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
+from ..diff import full_name
 from ..errors import PodnetError
 from ..forward import Forwarder
 from ..host import Host, Prefix, Underlay, make_prefix
@@ -270,15 +271,16 @@ def read_table(name: str) -> tuple[Chain, ...] | None:
     """Return the chains of our nft table, None where there is no table."""
     import json
 
-    result = run(["nft", "-j", "list", "table", "inet", name])
+    full = full_name(name)
+    result = run(["nft", "-j", "list", "table", *full.split(" ")])
     if result.code != 0:
         if "No such file" in result.error:
             return None
-        raise PodnetError(f"nft list table inet {name}: {result.error} (exit {result.code})")
+        raise PodnetError(f"nft list table {full}: {result.error} (exit {result.code})")
     try:
         return parse_table(json.loads(result.output))
     except (ValueError, KeyError, TypeError) as error:
-        raise PodnetError(f"nft list table inet {name}: printed no JSON ({error})") from error
+        raise PodnetError(f"nft list table {full}: printed no JSON ({error})") from error
 
 
 def sysctl_path(key: str) -> Path:
@@ -316,11 +318,13 @@ def observe(
     cidrs: Sequence[str],
     wanted: set[str],
     sysctls: Iterable[str],
+    also_tables: Sequence[str] = (),
 ) -> Observation:
     """Return what network `name` has on this host.
 
     `ours`: names of its devices; `wanted`: destinations where a route of ours must stand, so that
-    one without our mark there counts as a wrong one of ours.
+    one without our mark there counts as a wrong one of ours. `also_tables`: nft tables that only a
+    change under way has.
     """
     state = State()
     for link in links:
@@ -335,9 +339,10 @@ def observe(
                 state.ports.update(ports_of(links, device))
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
     state.routes, foreign = read_routes(families, cidrs, wanted, ours)
-    table = read_table(name)
-    if table is not None:
-        state.tables[name] = table
+    for one in (name, *also_tables):
+        table = read_table(one)
+        if table is not None:
+            state.tables[one] = table
     state.accepts, forwarders = forward.read(name)
     state.sysctls = read_sysctls(sysctls)
     return Observation(state, links, foreign, forwarders)
