@@ -114,6 +114,8 @@ def arm(
     _disarm(name)
     top = _directory(name)
     try:
+        # Made here, because what `files` makes it remembers in /etc.
+        top.mkdir(mode=0o700)
         for number, text in enumerate(kept.values()):
             if text is not None:
                 files.write_text(f"{top}/{number}.before", text, 0o600)
@@ -132,7 +134,7 @@ def arm(
         )
         if result.code != 0:
             raise PodnetError(result.error)
-    except PodnetError as error:
+    except (PodnetError, OSError) as error:
         _disarm(name)
         raise PodnetError(
             f"the timed rollback cannot be armed, so nothing was changed: {error}"

@@ -183,10 +183,11 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         monkeypatch.setattr(module, "DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(files, "STATE", str(tmp_path / "etc"))
     monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "etc" / "directories"))
+    (tmp_path / "run").mkdir()
     return said
 
 
-def test_arming_stops_a_timer_that_was_left(systemd: list[list[str]]) -> None:
+def test_arming_stops_a_timer_that_was_left(systemd: list[list[str]], tmp_path: Path) -> None:
     rollback.arm("podnet", [], {"/nowhere/record.json": "old"}, 15)
     assert [argv[1] for argv in systemd] == [
         "stop",
@@ -194,6 +195,7 @@ def test_arming_stops_a_timer_that_was_left(systemd: list[list[str]]) -> None:
         "--unit=podnet-rollback-podnet",
     ]
     assert rollback.is_armed("podnet")
+    assert not (tmp_path / "etc").exists()
     rollback.confirm("podnet")
     assert not rollback.is_armed("podnet")
 
@@ -209,7 +211,7 @@ def test_a_timer_that_cannot_be_armed_leaves_nothing(
 
 def test_what_a_dead_run_left_is_told_and_settled(systemd: list[list[str]], tmp_path: Path) -> None:
     assert rollback.settle("podnet") == []
-    (tmp_path / "run" / "podnet.rollback").mkdir(parents=True)
+    (tmp_path / "run" / "podnet.rollback").mkdir()
     (tmp_path / "run" / "podnet.rollback.running").mkdir()
     (tmp_path / "run" / "podnet.rolled-back").write_text("2026-01-01 10:00:00\n")
     notes = " ".join(rollback.settle("podnet"))
@@ -220,7 +222,6 @@ def test_what_a_dead_run_left_is_told_and_settled(systemd: list[list[str]], tmp_
 
 
 def test_a_confirmation_that_comes_too_late(systemd: list[list[str]], tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
     (tmp_path / "run" / "podnet.rolled-back").write_text("2026-01-01 10:00:00\n")
     with pytest.raises(PodnetError, match="undone at 2026-01-01 10:00:00"):
         rollback.confirm("podnet")

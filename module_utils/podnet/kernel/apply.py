@@ -43,6 +43,9 @@ def apply(changes: Sequence[Change], after: State) -> None:
 
 def batch(argv: list[str], lines: Sequence[str]) -> None:
     """Feed `lines` to a tool; raise PodnetError with the line that fails."""
+    broken = [line for line in lines if "\n" in line or "\0" in line]
+    if broken:
+        raise PodnetError(f"{argv[0]}: {broken[0]!r} is more than one line; nothing was run")
     result = run(argv, stdin="\n".join(lines) + "\n")
     if result.code == 0:
         return

@@ -10,6 +10,7 @@ from ..diff import Change
 from ..endpoint_diff import INNER, HostEnd, InnerEnd, Seen
 from ..endpoints import MARK
 from ..errors import PodnetError
+from . import shape
 from .apply import batch
 from .observe import parse_route
 from .run import read_json, run
@@ -47,18 +48,18 @@ def _look(name: str, link: dict[str, Any] | None) -> Seen:
             mtu=int(link["mtu"]),
             master=link.get("master", ""),
             alias=link.get("ifalias", ""),
-            up="UP" in link["flags"],
+            up="UP" in link.get("flags", ()),
         )
     if seen.namespace != "there":
         return seen
-    for one in read_json(["ip", "-n", name, "-j", "-N", "-d", "addr", "show"]):
+    for one in read_json(["ip", "-n", name, "-j", "-N", "-d", "addr", "show"], shape.link):
         if one["ifname"] == "lo":
-            seen.lo_up = "UP" in one["flags"]
+            seen.lo_up = "UP" in one.get("flags", ())
         elif link is not None and _are_connected(link, one) and one["ifname"] == INNER:
             seen.inner = InnerEnd(
                 mac=one.get("address", ""),
                 mtu=int(one["mtu"]),
-                up="UP" in one["flags"],
+                up="UP" in one.get("flags", ()),
                 addresses=[
                     f"{address['local']}/{address['prefixlen']}"
                     for address in one.get("addr_info", ())
@@ -81,7 +82,7 @@ def _default_routes(name: str) -> dict[tuple[int, str], str]:
     routes = {}
     for family in (4, 6):
         for entry in read_json(
-            ["ip", "-n", name, "-j", "-N", f"-{family}", "route", "show", "default"]
+            ["ip", "-n", name, "-j", "-N", f"-{family}", "route", "show", "default"], shape.route
         ):
             destination, body = parse_route(entry)
             routes[family, destination] = body

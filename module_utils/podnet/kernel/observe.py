@@ -16,8 +16,8 @@ from ..forward import Forwarder
 from ..host import Host, Prefix, Underlay, make_prefix
 from ..model import ROUTE_PROTOCOL, Node, is_inside, split_cidr
 from ..state import Chain, Link, Port, Rule, State, route_device
-from . import forward
-from .run import read_json, run
+from . import forward, shape
+from .run import nft_document, read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
 #: Names of /etc/iproute2/rt_protos and rt_scopes that we write ourselves; all else stays a number.
@@ -43,7 +43,7 @@ class Observation:
 
 def read_links() -> list[dict[str, Any]]:
     """Return all devices with details and addresses."""
-    return read_json(["ip", "-j", "-N", "-d", "addr", "show"])
+    return read_json(["ip", "-j", "-N", "-d", "addr", "show"], shape.link)
 
 
 def view(links: Sequence[dict[str, Any]], node: Node, ours: set[str]) -> Host:
@@ -69,7 +69,7 @@ def view(links: Sequence[dict[str, Any]], node: Node, ours: set[str]) -> Host:
             if not local or not isinstance(length, int) or local.startswith("fe80"):
                 continue
             holders.setdefault(local, link["ifname"])
-            if length < (128 if ":" in local else 32) and "LOOPBACK" not in link["flags"]:
+            if length < (128 if ":" in local else 32) and "LOOPBACK" not in link.get("flags", ()):
                 prefixes.append(make_prefix(local, length, link["ifname"]))
     for family, address, variable in (
         (4, node.ip, "podnet_node_ip"),
@@ -117,7 +117,7 @@ def parse_link(link: dict[str, Any]) -> Link:
         mtu=int(link["mtu"]),
         mac=link.get("address", ""),
         alias=link.get("ifalias", ""),
-        up="UP" in link["flags"],
+        up="UP" in link.get("flags", ()),
         ifindex=link["ifindex"],
     )
     if result.kind != "vxlan":
@@ -199,7 +199,8 @@ def read_routes(
         ranges[cidr] = make_prefix(address, length, "")
     for family in families:
         sized = [one for one in ranges.values() if one.size == (4 if family == 4 else 16)]
-        for entry in read_json(["ip", "-j", "-N", f"-{family}", "route", "show", "table", "main"]):
+        argv = ["ip", "-j", "-N", f"-{family}", "route", "show", "table", "main"]
+        for entry in read_json(argv, shape.route):
             destination, body = parse_route(entry)
             if destination in wanted:  # nearly always; what is wanted lies in our ranges
                 own[destination] = body
@@ -225,7 +226,7 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
     """Return the permanent neighbours on a device of ours."""
     return {
         (device, entry["dst"]): entry.get("lladdr", "")
-        for entry in read_json(["ip", "-j", "-N", "neigh", "show", "dev", device])
+        for entry in read_json(["ip", "-j", "-N", "neigh", "show", "dev", device], shape.neighbour)
         if "PERMANENT" in entry.get("state", ())
     }
 
@@ -233,7 +234,7 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
 def read_fdb(device: str) -> dict[tuple[str, str], str]:
     """Return the permanent FDB entries on a VXLAN device of ours; several remotes by commas."""
     result: dict[tuple[str, str], str] = {}
-    for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device]):
+    for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device], shape.fdb):
         if "dst" in entry and entry.get("state") == "permanent":
             key = device, entry["mac"]
             result[key] = f"{result[key]},{entry['dst']}" if key in result else entry["dst"]
@@ -269,18 +270,14 @@ def parse_table(document: Any) -> tuple[Chain, ...]:
 
 def read_table(name: str) -> tuple[Chain, ...] | None:
     """Return the chains of our nft table, None where there is no table."""
-    import json
-
     full = full_name(name)
-    result = run(["nft", "-j", "list", "table", *full.split(" ")])
+    argv = ["nft", "-j", "list", "table", *full.split(" ")]
+    result = run(argv)
     if result.code != 0:
         if "No such file" in result.error:
             return None
         raise PodnetError(f"nft list table {full}: {result.error} (exit {result.code})")
-    try:
-        return parse_table(json.loads(result.output))
-    except (ValueError, KeyError, TypeError) as error:
-        raise PodnetError(f"nft list table {full}: printed no JSON ({error})") from error
+    return parse_table(nft_document(argv, result.output))
 
 
 def sysctl_path(key: str) -> Path:

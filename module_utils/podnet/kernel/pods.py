@@ -10,6 +10,7 @@ from typing import Any, Iterator, Sequence
 
 from ..model import is_interface_name
 from ..state import Port
+from . import shape
 from .run import read_json
 
 # linux/rtnetlink.h and linux/net_namespace.h: ask for the number that this namespace knows
@@ -26,7 +27,7 @@ def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> 
     by_name = {link["ifname"]: link for link in links}
     wanted: dict[int, dict[int, str]] = {}
     for name in ports:
-        link = by_name[name]
+        link = by_name.get(name, {})
         if "link_netnsid" in link and "link_index" in link:
             wanted.setdefault(link["link_netnsid"], {})[link["link_index"]] = name
     result = dict(ports)
@@ -36,7 +37,7 @@ def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> 
         number = _namespace_number(path)
         if number not in wanted:
             continue
-        for link in read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"]):
+        for link in read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"], shape.link):
             name = wanted[number].get(link["ifindex"], "")
             # Whoever is root in a pod chooses its names; a batch and a script take them.
             if name and is_interface_name(link["ifname"]):

@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import IO, Any, Sequence
+from typing import IO, Any, Callable, Sequence
 
 from ..errors import PodnetError
 from ..lock import handles
+from . import shape
 
 #: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
 TIMEOUT = 60
@@ -87,21 +88,45 @@ def _ready(text: str | None) -> IO[bytes]:
     return file
 
 
-def read_json(argv: Sequence[str]) -> list[Any]:
+def read_json(argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
     """Run a tool that prints a JSON list; raise PodnetError when it fails or prints none.
 
-    iproute2 prints nothing, `[]` or `[{}]` for an empty list, depending on version and object.
+    `check` is the one of `shape` for an entry; it raises ValueError. iproute2 prints nothing, `[]`
+    or `[{}]` for an empty list, depending on version and object.
     """
     result = run(argv)
     if result.code != 0:
         raise PodnetError(f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})")
     try:
-        entries = json.loads(result.output) if result.output.strip() else []
-    except ValueError as error:
+        # Not strict: an alias may hold control characters.
+        entries = json.loads(result.output, strict=False) if result.output.strip() else []
+    except (ValueError, RecursionError) as error:
         raise PodnetError(
             f"{' '.join(argv)}: printed no JSON ({error}); podnet needs iproute2 4.18 or newer"
         ) from error
-    return [entry for entry in entries if entry] if isinstance(entries, list) else []
+    entries = [entry for entry in entries if entry] if isinstance(entries, list) else []
+    for entry in entries:
+        try:
+            check(entry)
+        except ValueError as error:
+            raise PodnetError(
+                f"{' '.join(argv)}: printed what podnet does not know ({error}); report the "
+                "version of iproute2"
+            ) from error
+    return entries
+
+
+def nft_document(argv: Sequence[str], output: str) -> Any:
+    """Return what `nft -j` printed; raise PodnetError unless it is what podnet knows."""
+    try:
+        document = json.loads(output, strict=False)
+        shape.nft(document)
+    except (ValueError, RecursionError) as error:
+        raise PodnetError(
+            f"{' '.join(argv)}: printed what podnet does not know ({error}); podnet needs "
+            "nftables 0.9.3 or newer, built with JSON"
+        ) from error
+    return document
 
 
 def demand_root() -> None:
