@@ -15,7 +15,7 @@ from ..errors import PodnetError
 from ..model import is_file_name
 from ..state import Leftover
 from . import forward, services
-from .run import SEARCH, run
+from .run import SEARCH, nft_document, run
 
 #: flanneld writes it when it has its subnet; what reads it is the flannel CNI plugin.
 SUBNET_ENV = "/run/flannel/subnet.env"
@@ -202,9 +202,8 @@ def _legacy_lines(saved: str, table: str) -> list[str]:
 
 
 def _json(argv: list[str]) -> list[dict[str, Any]]:
-    with contextlib.suppress(ValueError, AttributeError):
-        return list(json.loads(run(argv).output).get("nftables", ()))
-    return []
+    result = run(argv)
+    return list(nft_document(argv, result.output).get("nftables", ())) if not result.code else []
 
 
 def take_away(tool: str, lines: tuple[str, ...]) -> None:

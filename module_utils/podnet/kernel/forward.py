@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 from ..forward import FIREWALLD, Forwarder, parse_chain, parse_save
 from ..state import Accept
-from .run import SEARCH, run
+from .run import SEARCH, nft_document, run
 
 #: What nft(8) can name. Names come from others, and go into batches and boot files of ours.
 _NAME = re.compile(r"[A-Za-z0-9_./-]+\Z")
@@ -42,9 +41,10 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
         if chain.startswith("inet firewalld "):
             chains.append(_firewalld())
             continue
-        result = run(["nft", "-j", "list", "chain", *chain.split(" ")])
+        argv = ["nft", "-j", "list", "chain", *chain.split(" ")]
+        result = run(argv)
         if result.code == 0:
-            drops, own = parse_chain(_json(result.output), chain, name)
+            drops, own = parse_chain(nft_document(argv, result.output), chain, name)
             accepts.update(own)
             chains.append(Forwarder("nft", chain, _FAMILIES[family], drops))
     for number, (program, usual, tables) in LEGACY.items():
@@ -55,8 +55,11 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
 
 def _base_chains(name: str) -> Iterator[tuple[str, str]]:
     """Yield (family, "FAMILY TABLE CHAIN") of filter chains on the forward hook but our own."""
-    document = _json(run(["nft", "-j", "list", "chains"]).output)
-    for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
+    argv = ["nft", "-j", "list", "chains"]
+    result = run(argv)
+    if result.code != 0:
+        return
+    for entry in nft_document(argv, result.output).get("nftables", ()):
         chain = entry.get("chain", {})
         words = [str(chain.get(key, "")) for key in ("family", "table", "name")]
         if (
@@ -101,13 +104,6 @@ def legacy_program(program: str, usual: str) -> str:
     if shutil.which(program, path=SEARCH) or shutil.which(usual, path=SEARCH) is None:
         return program
     return program if "nf_tables" in run([usual, "-V"]).output else usual
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {}
 
 
 def _text(path: str) -> str:
