@@ -148,7 +148,7 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
         }
         argv += ["test", "-s", name]
         parts.append(
-            Part(f"molecule {name}", argv, scenario=name, timeout=900, environment=environment)
+            Part(f"molecule {name}", argv, scenario=name, timeout=1200, environment=environment)
         )
     return parts
 
