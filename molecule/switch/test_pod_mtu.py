@@ -27,16 +27,15 @@ FILTER = "table inet no-icmp {\n" + "".join(
 @pytest.fixture
 def site(cluster: Cluster) -> Iterator[Site]:
     made = Site(cluster.lab)
-    made.set(backend="host-gw")
-    made.site()
-    for host in made.hosts:
-        made.on(host, "nft", "-f", "-", stdin=FILTER + "}\n")
-    try:
-        yield made
-    finally:
-        made.on_all("nft", "delete", "table", "inet", "no-icmp")
-        made.variables_file.unlink()
+    with made.restored():
+        made.set(backend="host-gw")
         made.site()
+        for host in made.hosts:
+            made.on(host, "nft", "-f", "-", stdin=FILTER + "}\n")
+        try:
+            yield made
+        finally:
+            made.on_all("nft", "delete", "table", "inet", "no-icmp")
 
 
 def inside(pod: dict[str, Any], *argv: str) -> list[str]:

@@ -60,14 +60,10 @@ FRESH = ("host-gw", "larger MTU")
 @pytest.fixture(scope="module")
 def site(cluster: Cluster) -> Iterator[Site]:
     made = Site(cluster.lab)
-    made.demand_strict()
-    made.set(**VXLAN.variables)
-    try:
+    with made.strict(), made.restored():
+        made.set(**VXLAN.variables)
         made.site()
         yield made
-    finally:
-        made.variables_file.unlink()
-        made.site()
 
 
 @pytest.fixture(scope="module")

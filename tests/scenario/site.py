@@ -51,9 +51,10 @@ print(json.dumps({
 }, default=vars))
 """
 
+_STRICT_FILE = "/etc/sysctl.d/60-strict.conf"
 _STRICT = (
     "printf 'net.ipv4.conf.%s.rp_filter = 1\\n' all default '*' "
-    "> /etc/sysctl.d/60-strict.conf && /lib/systemd/systemd-sysctl"
+    f"> {_STRICT_FILE} && /lib/systemd/systemd-sysctl"
 )
 
 
@@ -191,9 +192,27 @@ class Site(Cluster):
         """Run a command on every host; return what each printed."""
         return {host: self.on(host, *argv) for host in self.hosts}
 
-    def demand_strict(self) -> None:
-        """Make every host drop what comes in the wrong way (rp_filter=1), now and after a boot."""
+    @contextlib.contextmanager
+    def strict(self) -> Iterator[None]:
+        """Let every host drop what comes in the wrong way (rp_filter=1), also after a boot."""
+        before = self.on_all("sysctl", "-a", "--pattern", "ipv4.conf.*rp_filter$")
         self.on_all("sh", "-ec", _STRICT)
+        try:
+            yield
+        finally:
+            for host in self.hosts:
+                self.on(host, "rm", "-f", _STRICT_FILE)
+                # Devices that are gone by now are no error.
+                self.on(host, "sysctl", "-q", "-e", "-p", "-", stdin=before[host])
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Take back what `set` set, and bring the hosts to the scenario's own variables."""
+        try:
+            yield
+        finally:
+            self.variables_file.unlink(missing_ok=True)
+            self.site()
 
 
 @contextlib.contextmanager
@@ -203,7 +222,7 @@ def site(name: str, directory: Path, hosts: int = 3) -> Iterator[Site]:
     lab.up(hosts, node_ip6=True)
     try:
         made = Site(lab)
-        made.demand_strict()
-        yield made
+        with made.strict():
+            yield made
     finally:
         lab.down()
