@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.checks import host_names, show
-from podnet.errors import PodnetError
+from podnet.errors import PodnetError, message
 from podnet.plan_run import run
 
 #: The inventory's values are checked by the planner itself.
@@ -64,8 +64,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         options = json.loads(json.dumps(options, default=str))
         try:
             result = plan(options, self._task.check_mode)
-        except PodnetError as error:
-            result = {"failed": True, "msg": str(error)}
+        except Exception as error:  # a bug is told in one line, too
+            result = {"failed": True, "msg": message(error)}
         # The controller keeps a result for every host: the arguments must not come back in it.
         shown = {key: options[key] for key in ("release", "write")}
         return result | {"invocation": {"module_args": shown}}

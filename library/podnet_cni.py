@@ -118,7 +118,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import cni, endpoint_run
 from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.errors import PodnetError, message
 from ansible.module_utils.podnet.lock import held
 from ansible.module_utils.podnet.model import Plan, is_network_name
 
@@ -209,8 +209,8 @@ def main() -> None:
         # Results are kept by the controller for every host: the plan must not come back in each.
         module.params["plan"] = None
         result = run(module, plan)
-    except PodnetError as error:
-        module.fail_json(msg=str(error))
+    except Exception as error:  # a bug is told in one line, too
+        module.fail_json(msg=message(error))
     module.exit_json(**result)
 
 

@@ -114,7 +114,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import endpoint_run, endpoints
 from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.errors import PodnetError, message
 from ansible.module_utils.podnet.model import is_network_name
 
 
@@ -172,8 +172,8 @@ def main() -> None:
     )
     try:
         result = run(module)
-    except PodnetError as error:
-        module.fail_json(msg=str(error))
+    except Exception as error:  # a bug is told in one line, too
+        module.fail_json(msg=message(error))
     module.exit_json(**result)
 
 

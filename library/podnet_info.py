@@ -85,7 +85,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import info
 from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.errors import PodnetError, message
 
 
 def argument_spec() -> dict[str, Any]:
@@ -135,8 +135,8 @@ def main() -> None:
     )
     try:
         result = run(module)
-    except PodnetError as error:
-        module.fail_json(msg=str(error))
+    except Exception as error:  # a bug is told in one line, too
+        module.fail_json(msg=message(error))
     module.exit_json(**result)
 
 

@@ -116,7 +116,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import converge, network
 from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.errors import PodnetError, message
 from ansible.module_utils.podnet.model import is_network_name
 from ansible.module_utils.podnet.phases import ALL, COMMIT, PHASES
 
@@ -147,6 +147,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
         done = converge.remove(name, module.check_mode)
     else:
+        if not 1 <= options["rollback_timeout"] <= 3600:
+            raise PodnetError(
+                f"rollback_timeout: {options['rollback_timeout']} is not between 1 and 3600 seconds"
+            )
         done = converge.converge(
             plan,
             options["node"],
@@ -193,8 +197,8 @@ def main() -> None:
     )
     try:
         result = run(module)
-    except PodnetError as error:
-        module.fail_json(msg=str(error))
+    except Exception as error:  # a bug is told in one line, too
+        module.fail_json(msg=message(error))
     module.exit_json(**result)
 
 

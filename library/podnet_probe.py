@@ -115,7 +115,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import probe, probe_pod
 from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError
+from ansible.module_utils.podnet.errors import PodnetError, message
 from ansible.module_utils.podnet.model import Plan
 
 
@@ -153,6 +153,17 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
     return dict(seen, changed=False)
 
 
+def targets_from_text(text: str) -> dict[str, Any]:
+    """Read what other hosts' calls returned as pods: host name -> pod."""
+    try:
+        targets = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PodnetError(f"targets: no JSON ({error})") from error
+    if not isinstance(targets, dict) or not all(isinstance(pod, dict) for pod in targets.values()):
+        raise PodnetError("targets: not what the hosts' calls with state=present returned as pod")
+    return targets
+
+
 def main() -> None:
     """Run the module."""
     needed = ["plan", "node"]
@@ -164,12 +175,12 @@ def main() -> None:
     )
     try:
         plan = plan_from_text(module.params["plan"]) if module.params["plan"] else None
-        targets = json.loads(module.params["targets"])
+        targets = targets_from_text(module.params["targets"])
         # Results are kept by the controller for every host: these must not come back in each.
         module.params.update(plan=None, targets=None)
         result = run(module, plan, targets)
-    except PodnetError as error:
-        module.fail_json(msg=str(error))
+    except Exception as error:  # a bug is told in one line, too
+        module.fail_json(msg=message(error))
     module.exit_json(**result)
 
 

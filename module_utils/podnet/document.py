@@ -12,6 +12,6 @@ def plan_from_text(text: str) -> Plan:
     """Read a plan document; raises PodnetError when it is no JSON or no plan."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PodnetError(f"plan: no JSON ({error}); pass what podnet_plan returned") from error
     return Plan.from_document(document)

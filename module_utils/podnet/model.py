@@ -248,7 +248,11 @@ class Plan:
         _demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
         _demand(
             self.mtu in ("auto", "portable")
-            or (isinstance(self.mtu, str) and self.mtu.isdigit() and 576 <= int(self.mtu) <= 65535),
+            or (
+                isinstance(self.mtu, str)
+                and re.fullmatch("[0-9]{3,5}", self.mtu) is not None
+                and 576 <= int(self.mtu) <= 65535
+            ),
             "mtu",
             self.mtu,
         )
@@ -267,8 +271,8 @@ class Plan:
 
 def node_validate(node: Node) -> None:
     """Raise PodnetError when a field of `node` is not what the type says."""
-    label = f"nodes.{node.name}"
-    _demand(isinstance(node.name, str) and node.name != "", label, node.name)
+    _demand(isinstance(node.name, str) and node.name != "", "nodes.name", node.name)
+    label = f"nodes.{node.name if node.name.isprintable() else repr(node.name)}"[:100]
     for field, address, family in (("ip", node.ip, 4), ("ip6", node.ip6, 6)):
         _demand(address == "" or _is_address(address, family), label + "." + field, address)
     for field, cidr, family in (("subnet", node.subnet, 4), ("subnet6", node.subnet6, 6)):
@@ -319,4 +323,6 @@ def _is_cidr(text: object, family: int) -> bool:
 
 def _demand(holds: bool, field: str, value: object) -> None:
     if not holds:
-        raise PodnetError(f"plan: {field}: {value!r} is not valid; make the plan with podnet_plan")
+        shown = repr(value)
+        shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+        raise PodnetError(f"plan: {field}: {shown} is not valid; make the plan with podnet_plan")

@@ -1,0 +1,133 @@
+"""A plan document that is damaged or hostile: refused with one line, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from podnet import endpoints, files, record
+from podnet.document import plan_from_text
+from podnet.errors import PodnetError
+from podnet.model import Plan
+
+from tests.kernel.netns_hosts import plan_document
+from tests.unit.test_hostile_output import REMOVED, damage, places
+from tests.unit.test_plan_properties import hostile
+
+
+def document() -> dict[str, Any]:
+    made = plan_document(2, backend="vxlan")
+    for number, node in enumerate(made["nodes"]):
+        node.update(mac=f"02:00:0a:f4:{number:02x}:00", interface="eth0", ip6_prefix=64)
+        node.update(
+            ip6=f"fd00:2::{number + 1}", endpoints=[{"name": "web", "address": "10.244.0.9"}]
+        )
+    return made
+
+
+PLACES = [path for path in places(document()) if path]
+
+
+def words(value: Any) -> list[str]:
+    """Return all strings in a plan that reach a batch, a path or a script."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [word for one in value.values() for word in words(one)]
+    return [word for one in value for word in words(one)] if isinstance(value, list) else []
+
+
+def read(damaged: dict[str, Any]) -> None:
+    """Read it: refused, or nothing in it is more than one harmless word."""
+    try:
+        plan = Plan.from_document(damaged)
+    except PodnetError as error:
+        assert str(error).startswith("plan: ")
+        assert len(str(error)) < 1000
+        return
+    found = plan.to_document()
+    found["cni"].pop("extra_plugins")  # JSON that is written as JSON
+    for node in found["nodes"]:
+        node.pop("name")  # looked up, and never written into a batch
+    for word in words(found):
+        assert not set(word) & set("\n\r\0 \t;$`'\"\\|&<>(){}*?#"), word
+
+
+def test_a_good_one_is_read() -> None:
+    assert Plan.from_document(document()).nodes["n2"].ip6 == "fd00:2::2"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [REMOVED, None, {}, [], "", "x y", "a\nb", -1, 10**30, True, 1.5, [{}], {"x": 1}, "$(id)",
+     "10.244.0.0/16\n", "1" * 5000, "../x", [[]]],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_each_place_alone(value: Any) -> None:
+    for path in PLACES:
+        damaged = {"plan": document()}
+        damage(damaged, "plan", path, value)
+        read(damaged["plan"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), hostile), min_size=1, max_size=4))
+def test_several_places(damages: list[tuple[tuple[Any, ...], Any]]) -> None:
+    damaged = {"plan": document()}
+    for path, value in damages:
+        damage(damaged, "plan", path, copy.deepcopy(value))
+    read(damaged["plan"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(hostile, st.text()))
+def test_anything_else(value: Any) -> None:
+    with pytest.raises(PodnetError, match="plan: "):
+        Plan.from_document(value)
+    with pytest.raises(PodnetError, match="plan: "):
+        plan_from_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def test_deep_text() -> None:
+    for text in ("[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(PodnetError, match="plan: no JSON"):
+            plan_from_text(text)
+
+
+RECORD: dict[str, Any] = {
+    "node": "n1", "parameters": {"backend": "vxlan"}, "phase": "done", "devices": ["cni0"],
+    "cidrs": ["10.244.0.0/16"], "pod_mtu": 1450, "version": 1,
+}  # fmt: skip
+ORIGINALS: dict[str, Any] = {"net.ipv4.ip_forward": {"value": "0", "networks": ["podnet"]}}
+ENDPOINTS: dict[str, Any] = {"web": {"bridge": "cni0", "mtu": 1450, "address": "10.244.0.9", "address6": "",
+                     "subnet": "10.244.0.0/24", "subnet6": "", "declared": True}}  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), hostile)
+def test_files_on_the_host(data: st.DataObject, value: Any) -> None:
+    """What lies under /etc/podnet is damaged: named, with the way out."""
+    with pytest.MonkeyPatch.context() as patch:
+        for good, load in (
+            (RECORD, lambda: record.load("podnet")),
+            (ORIGINALS, record.load_originals),
+        ):
+            said = {"x": copy.deepcopy(good)}
+            path = data.draw(st.sampled_from(places(good)))
+            damage(said, "x", path, value)
+            text = json.dumps(said["x"])
+            patch.setattr(files, "read_text", lambda _path, text=text: text)
+            try:
+                load()
+            except PodnetError as error:
+                assert "damaged; remove it" in str(error)
+    said = {"x": copy.deepcopy(ENDPOINTS)}
+    damage(said, "x", data.draw(st.sampled_from(places(ENDPOINTS))), value)
+    try:
+        endpoints.parse(json.dumps(said["x"]), "/etc/podnet/podnet/endpoints.json")
+    except PodnetError as error:
+        assert str(error).startswith("/etc/podnet/podnet/endpoints.json: ")
