@@ -140,7 +140,7 @@ def take_routes(
         if _is_flannels_route(plan, node, destination, body):
             before.routes[destination] = body
             stale.append(f"{destination} {body}")
-        elif route_device(body) != plan.bridge and not _DEVICE.match(route_device(body)):
+        elif not _becomes_ours(plan, route_device(body)):
             others[destination] = body
     if not stale:
         return others, []
@@ -148,6 +148,11 @@ def take_routes(
         f"{node.name}: flannel's {'; '.join(stale[:5])}: no host of the plan has that subnet, so "
         "the route goes. A host that is still there must be in podnet_nodes first"
     ]
+
+
+def _becomes_ours(plan: Plan, device: str) -> bool:
+    """Whether `device` is ours from now on: the kernel's own routes over it are no others'."""
+    return device in (plan.device, plan.bridge) or _DEVICE.match(device) is not None
 
 
 def must_switch(plan: Plan, before: State, final: State) -> bool:

@@ -160,8 +160,8 @@ def _described(path: Path) -> str:
 
 
 def units() -> list[str]:
-    """Return units and timers that have podnet in their name, and failed ones."""
-    shown = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "podnet*")
+    """Return the unit files that have podnet in their name, and units that failed."""
+    shown = run("systemctl", "list-unit-files", "--plain", "--no-legend", "podnet*")
     failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
     return sorted(" ".join(line.split()[:4]) for line in (shown + failed).splitlines())
 

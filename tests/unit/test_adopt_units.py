@@ -1,6 +1,7 @@
 """Adoption without a host: units, old iptables tables, routes, MACs."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,14 @@ def test_only_routes_as_flannel_makes_them_are_taken(
     before = State()
     others, told = adopt.take_routes(plan(), plan().nodes["n1"], {destination: body}, before)
     assert (destination in before.routes) == flannels == (others == {}) == bool(told)
+
+
+@pytest.mark.parametrize("device", ["flannel.1", "cni0", "ov-42", "br-pods"])
+def test_the_kernels_own_routes_over_our_devices_are_no_others(device: str) -> None:
+    ours = replace(plan(), device="ov-42", bridge="br-pods")
+    route = {"fd00:244::/128 metric 256": f"dev {device} proto kernel"}
+    others, _ = adopt.take_routes(ours, ours.nodes["n1"], route, State())
+    assert others == ({} if device != "cni0" else route)
 
 
 def test_a_mac_that_peers_know_is_held_until_they_have_changed_over() -> None:
