@@ -1,8 +1,11 @@
 """Units that replay the boot files later than at boot: at an interval, and after networkd's work.
 
+They are there only where the user wants a host to repair itself: drift that nobody asked the host to
+repair stays as it is, so that a check run can show it.
+
 systemd-networkd takes all addresses off a device that it configures anew, and the kernel then drops
-the routes over it, whatever networkd.conf says. So wherever networkd runs, a path unit looks at the
-directory where networkd notes that it is done.
+the routes over it, whatever networkd.conf says. So where networkd runs, a path unit looks at the
+directory where networkd notes that it is done, and the repair need not wait for the timer.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ WantedBy=timers.target
 """
 
 _PATH = """\
-# Made by podnet; see podnet_manage_networkd.
+# Made by podnet; see podnet_repair_interval.
 [Unit]
 Description=podnet: repair pod network {name} after systemd-networkd changed a link
 
@@ -84,17 +87,17 @@ def paths(name: str) -> list[str]:
 def unit_files(name: str, interval: str, networkd: bool) -> dict[str, str]:
     """Return path -> content of the units that a host needs, {} for none.
 
-    `interval` is a time for systemd.time(7), "" for no timer; `networkd` tells that it runs there.
+    `interval` is a time for systemd.time(7), "" for no repair; `networkd` tells that it runs there.
     """
+    if not interval:
+        return {}
     where = _paths(name)
-    result = {}
-    if interval or networkd:
-        result[where["service"]] = _SERVICE.format(
-            name=name, script=replay.PATH, directory=directory(name)
-        )
-    if interval:
-        result[where["timer"]] = _TIMER.format(name=name, interval=interval)
-        result[where["timer link"]] = f"-> {where['timer']}"
+    service = _SERVICE.format(name=name, script=replay.PATH, directory=directory(name))
+    result = {
+        where["service"]: service,
+        where["timer"]: _TIMER.format(name=name, interval=interval),
+        where["timer link"]: f"-> {where['timer']}",
+    }
     if networkd:
         result[where["path"]] = _PATH.format(name=name, state=NETWORKD_STATE)
         result[where["path link"]] = f"-> {where['path']}"

@@ -192,5 +192,6 @@ def test_an_interrupted_start_is_cleared(tmp_path: Path, how: signal.Signals) ->
         assert list(lab.hosts) == ["n1"]
         lab.down()
     assert left_of(lab) == []
-    if not others:
+    # Another lab may have come or gone meanwhile; then what all labs borrow is not ours to judge.
+    if not others and not [one for one in borrowed.RUN.glob("*") if one.is_dir()]:
         assert not borrowed.RUN.exists()
