@@ -10,6 +10,7 @@ nothing failed; a part that executed nothing has failed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +43,12 @@ TAIL = 120
 
 #: The lab that pytest's tests make.
 PYTEST_LAB = "labtest"
+
+#: What ends a run. SIGINT, too: a shell's background jobs start with it ignored.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+#: Held by a run that makes labs; the kernel frees it however the run ends.
+LOCK = Path("/run/podnet-test.lock")
 
 #: Marks all processes of a part, so that they can be found and ended by id, and no others.
 _MARK = "PODNET_TEST_PART"
@@ -156,9 +164,8 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
 # Running
 
 
-def run(parts: Sequence[Part], base: dict[str, str]) -> Count:
-    """Run all parts, WORKERS at a time; print each one's result as it ends."""
-    count = Count()
+def run(parts: Sequence[Part], base: dict[str, str], count: Count) -> None:
+    """Run all parts, WORKERS at a time; print and count each one's result as it ends."""
     waiting = list(parts)
     running: list[Running] = []
     try:
@@ -175,7 +182,6 @@ def run(parts: Sequence[Part], base: dict[str, str]) -> Count:
         for one in running:
             print(f"ended  {one.part.name}", flush=True)
             _end(one)
-    return count
 
 
 def _may_start(part: Part, running: Sequence[Running]) -> bool:
@@ -316,6 +322,23 @@ def clear(names: Sequence[str]) -> None:
         lab_down(name)
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Hold the machine's labs of the tests, whose names are the same in all clones."""
+    with LOCK.open("w") as handle:
+        told = False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    print("another run of the tests is at work here; waiting for it", flush=True)
+                told = True
+                time.sleep(1)
+        yield
+
+
 def environment(home: Path) -> dict[str, str]:
     """Return the environment of all parts: the caller's, less what would make them differ."""
     dropped: tuple[str, ...] = (
@@ -357,7 +380,7 @@ def main() -> int:
         print(f"{', '.join(sorted(unknown))}: neither a kind of test nor a scenario")
         print("0 passed, 1 failed")
         return 1
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
@@ -366,22 +389,33 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="podnet-test-"))
     chosen = names if "molecule" in wanted else [name for name in names if name in wanted]
     labs = [lab_name(name) for name in chosen] + [PYTEST_LAB] * ("unit" in wanted)
+    held: list[str] = []
+    stack = contextlib.ExitStack()
     try:
-        clear(labs)
+        if labs:
+            stack.enter_context(alone())
+            held = labs
+        clear(held)
         parts = lint_parts() if "lint" in wanted else []
         parts += unit_parts() if "unit" in wanted else []
         parts += molecule_parts(chosen, home / "molecule")
-        count = run(parts, environment(home))
-        if left := left_labs(labs):
+        run(parts, environment(home), count)
+        if left := left_labs(held):
             count.failed += 1
             print(f"FAILED  labs were left: {', '.join(left)}")
     except KeyboardInterrupt:
         count.failed += 1
         print("interrupted", flush=True)
+    except Exception:
+        count.failed += 1
+        traceback.print_exc()
     finally:
-        for name in left_labs(labs):
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        for name in left_labs(held):
             lab_down(name)
         shutil.rmtree(home, ignore_errors=True)
+        stack.close()
     print(f"{time.monotonic() - begin:.0f} s")
     print(f"{count.passed} passed, {count.failed} failed", flush=True)
     return 0 if count.passed and not count.failed else 1

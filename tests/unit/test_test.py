@@ -23,7 +23,8 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def outcome(*parts: Part) -> tuple[int, int]:
-    count = runner.run(parts, dict(os.environ))
+    count = runner.Count()
+    runner.run(parts, dict(os.environ), count)
     return count.passed, count.failed
 
 
@@ -98,7 +99,7 @@ def test_scenarios_that_count_milliseconds_run_alone(logs: Path) -> None:
     parts = [
         Part(name, ["/bin/sh", "-c", script, name], scenario=name, environment={}) for name in names
     ]
-    runner.run(parts, dict(os.environ))
+    runner.run(parts, dict(os.environ), runner.Count())
     assert file.read_text().split("\n")[:-1] == [
         word for name in names for word in (f"begin {name}", f"end {name}")
     ]
