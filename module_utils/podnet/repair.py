@@ -1,7 +1,7 @@
 """Units that replay the boot files later than at boot: at an interval, and after networkd's work.
 
-They are there only where the user wants a host to repair itself: other drift stays as it is, so that
-a check run can show it.
+They are there only where the user wants a host to repair itself: other drift stays as it is, for a
+check run to show.
 
 systemd-networkd takes all addresses off a device that it configures anew, and the kernel then drops
 the routes over it, whatever networkd.conf says. So where networkd runs, a path unit looks at the
