@@ -135,9 +135,9 @@ class Started:
         """Wait for its end."""
         try:
             status = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
             self.kill()
-            raise
+            raise AssertionError(f"not done in {timeout:.0f} s:\n{''.join(self._lines)}") from error
         # SSH's masters hold the output open for a minute, so its end is not waited for.
         self._reader.join(timeout=0.5)
         return Ended(status, "".join(self._lines), time.time() - self.at, self.tasks)
