@@ -105,6 +105,9 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
     }
     if not moves:
         return before, []
+    in_way = sorted(name for name in moves.values() if name in before.links and name not in moves)
+    removals = [_remove_link(name, before.links[name]) for name in in_way]
+    before = _without_devices(before, in_way)
     moved = before.copy()
     moved.links = {moves.get(name, name): link for name, link in before.links.items()}
     for table in ("addresses", "neighbours", "fdb"):
@@ -113,11 +116,21 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
             moved, table, {(moves.get(dev, dev), key): val for (dev, key), val in entries.items()}
         )
     moved.routes = {dst: rename_device(body, moves) for dst, body in before.routes.items()}
-    return moved, [
+    return moved, removals + [
         # Linux >= 6.2 renames a device that is up, with all that hangs on it.
         Change("ip", (f"link set dev {old} name {new}",), f"link {old}", f"link {new}")
-        for old, new in sorted(moves.items())
+        for old, new in _in_turn(moves)
     ]
+
+
+def _in_turn(moves: dict[str, str]) -> list[tuple[str, str]]:
+    """Return renames in an order in which each new name is free when its turn comes."""
+    waiting = dict(sorted(moves.items()))
+    result = []
+    while waiting:
+        old = next((one for one, new in waiting.items() if new not in waiting), next(iter(waiting)))
+        result.append((old, waiting.pop(old)))
+    return result
 
 
 def rename_device(body: str, moves: dict[str, str]) -> str:

@@ -269,10 +269,13 @@ def _recognise_renamed(before: State, final: State) -> None:
     """Mark a desired VXLAN device that exists under another name, so that it is renamed.
 
     The kernel has no two devices with one VNI and port (vxlan_vni_in_use in vxlan_core.c), so a
-    new name cannot be made beside the old one.
+    new name cannot be made beside the old one. A user may also go back to parameters whose device
+    was already put aside for others.
     """
     for name, link in final.links.items():
-        if link.kind != "vxlan" or name in before.links:
+        if link.kind != "vxlan":
+            continue
+        if name in before.links and is_same_device(before.links[name], link):
             continue
         for other, old in before.links.items():
             if other not in final.links and is_same_device(old, link):

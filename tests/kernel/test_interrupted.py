@@ -19,9 +19,12 @@ pytestmark = [
 HEAD = f"""
 import json, sys
 sys.path.insert(0, {str(ROOT)!r})
-from podnet import cni, converge, endpoint_run
+from podnet import cni, converge, endpoint_run, proof
 from podnet.document import plan_from_text
 from tests.kernel import steps
+
+# Nobody is there to answer, and to wait for them takes seconds each time.
+proof.answering = lambda *_: []
 
 def network(text, *phases):
     plan = plan_from_text(text)
@@ -83,6 +86,23 @@ print(json.dumps(steps.walk(removed, removed, run, lambda: not converge.remove("
     walked(host, code)
 
 
+def test_another_mind_in_the_middle_of_a_switch(host: Host) -> None:
+    """Back to the old parameters after any phase: the devices that were put aside come back."""
+    code = f"""
+old = network({VXLAN!r})
+old()
+good = steps.state()
+found = []
+for phases in (["prepare"], ["prepare", "shift"]):
+    for ways in (["prepare", "shift", "commit"], ["all"]):
+        network({OTHER_PORT!r}, *phases)()
+        network({VXLAN!r}, *ways)()
+        found += steps.difference(good, steps.state())
+print(json.dumps(found))
+"""
+    assert host.python(f"{HEAD}\n{code}", timeout=200) == []
+
+
 PHASES = ["prepare", "shift", "commit"]
 
 
@@ -104,5 +124,42 @@ if {earlier!r}: earlier()
 recover = network({plan!r}, {phase!r})
 print(json.dumps(steps.walk(recover, recover, back,
     lambda: {phase!r} != "commit" or settled({plan!r})())))
+"""
+    walked(host, code)
+
+
+def test_cni(host: Host) -> None:
+    code = f"""
+network({VXLAN!r})()
+plan = plan_from_text({VXLAN!r})
+def run():
+    cni.apply(cni.inspect(plan, "n1", 1450, install="package"), "podnet")
+def back():
+    cni.apply(cni.inspect_absent("podnet"), "podnet")
+run()
+back()  # Directories stay remembered until the network itself goes.
+found = steps.walk(run, run, back, lambda: not cni.inspect(plan, "n1", 1450, install="package").changed)
+run()
+gone = steps.walk(back, back, run, lambda: not cni.inspect_absent("podnet").changed)
+print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
+"""
+    walked(host, code)
+
+
+def test_endpoints(host: Host) -> None:
+    nodes = json.loads(VXLAN)["nodes"]
+    nodes[0]["endpoints"] = [{"name": "web", "address": "10.244.0.80"}, {"name": "api"}]
+    text = document(nodes=nodes)
+    code = f"""
+network({VXLAN!r})()
+plan = plan_from_text({text!r})
+def run():
+    endpoint_run.converge(plan, "n1", None, False)
+def back():
+    endpoint_run.remove("podnet", None, False)
+found = steps.walk(run, run, back, lambda: not endpoint_run.converge(plan, "n1", None, True).changed)
+run()
+gone = steps.walk(back, back, run, lambda: not endpoint_run.remove("podnet", None, True).changed)
+print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
 """
     walked(host, code)
