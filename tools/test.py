@@ -133,7 +133,9 @@ def unit_parts() -> list[Part]:
     for directory in ("unit", "kernel", "lab"):
         junit = LOGS / f"{directory}.xml"
         argv = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={junit}")
-        parts.append(Part(f"pytest {directory}", [*argv, f"tests/{directory}"], junit, timeout=1800))
+        parts.append(
+            Part(f"pytest {directory}", [*argv, f"tests/{directory}"], junit, timeout=1800)
+        )
     return parts
 
 
