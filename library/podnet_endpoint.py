@@ -140,7 +140,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     name = options["name"]
     if name is not None and not endpoints.is_endpoint_name(name):
         raise PodnetError(f"name: {name!r} {endpoints.NAME_RULE}")
-    if plan is not None and options["state"] == "present":
+    if options["state"] == "present":
+        if plan is None:
+            raise PodnetError("plan: empty; pass what podnet_plan returned as document")
         only = endpoints.asked(name, options["address"], options["address6"]) if name else None
         done = endpoint_run.converge(plan, options["node"], only, module.check_mode)
     else:

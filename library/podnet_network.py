@@ -147,6 +147,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
         done = converge.remove(name, module.check_mode)
     else:
+        if plan is None:
+            raise PodnetError("plan: empty; pass what podnet_plan returned as document")
         if not 1 <= options["rollback_timeout"] <= 3600:
             raise PodnetError(
                 f"rollback_timeout: {options['rollback_timeout']} is not between 1 and 3600 seconds"

@@ -116,7 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import probe, probe_pod
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError, message
-from ansible.module_utils.podnet.model import Plan
+from ansible.module_utils.podnet.model import Plan, is_network_name
 
 
 def argument_spec() -> dict[str, Any]:
@@ -134,8 +134,12 @@ def argument_spec() -> dict[str, Any]:
 def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> dict[str, Any]:
     """Do what the options ask; return the result."""
     options = module.params
+    if plan is None and options["state"] != "absent":
+        raise PodnetError("plan: empty; pass what podnet_plan returned as document")
     if options["state"] == "absent" or plan is None:
         name = plan.name if plan else options["name"]
+        if not is_network_name(name):
+            raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
         changed = probe_pod.exists(name)
         if not module.check_mode:
             for warning in probe_pod.remove(name):
