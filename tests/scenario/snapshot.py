@@ -37,8 +37,11 @@ _LINK_KEYS = ("ifname", "mtu", "operstate", "link_type", "address", "master", "l
 # Timers that count down and a hash seed: the kernel's, not a setting.
 _LINKINFO_VOLATILE = re.compile(r"(_timer|gc_timer|bridge_id|root_id|designated_|.*seed.*)\Z")
 
-# A counter, tables that shrink and grow, values that nobody may read.
-_SYSCTL_VOLATILE = re.compile(r"(nf_conntrack_count|stable_secret|/flush|route/gc_|.*_count)\Z")
+# A counter, tables that shrink and grow, values that nobody may read; and what the CNI plugin
+# `bridge` sets with the first pod of a bridge.
+_SYSCTL_VOLATILE = re.compile(
+    r"(nf_conntrack_count|stable_secret|/flush|route/gc_|.*_count|ipv6/conf/cni\d/accept_ra)\Z"
+)
 
 
 def run(*argv: str) -> str:
