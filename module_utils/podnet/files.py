@@ -32,8 +32,10 @@ DIRECTORIES = STATE + "/directories"
 
 _BESIDE = re.compile(r"\..*\.podnet\Z", re.DOTALL)
 
-#: Directories that this process holds for itself; see `alone`.
-_ALONE: set[str] = set()
+#: See `alone`.
+LOCK = "/run/podnet.lock"
+
+_HELD: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
     parent = str(Path(path).parent)
     make_directories(parent)
     new = Path(beside(path))
-    with alone(parent), _explained("write", path):
+    with alone(), _explained("write", path):
         _unlink(new)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(str(new), flags, 0o600)
@@ -224,7 +226,7 @@ def write_link(path: str, target: str) -> None:
     parent = str(Path(path).parent)
     make_directories(parent)
     new = Path(beside(path))
-    with alone(parent), _explained("link", path):
+    with alone(), _explained("link", path):
         _unlink(new)
         try:
             new.symlink_to(target)
@@ -249,48 +251,39 @@ def remove_file(path: str) -> None:
 
 
 @contextlib.contextmanager
-def alone(directory: str, wait: float = 20.0) -> Iterator[None]:
-    """Be the only run that replaces files in `directory`, which is made where it is missing.
+def alone(wait: float = 20.0) -> Iterator[None]:
+    """Be the only run on this host that replaces files; the kernel lets go when a run dies.
 
-    Runs of different networks share directories and files. The lock is the directory's own
-    (flock(2)), which the kernel releases when a run dies. A run may take it more than once.
+    Runs of different networks share directories and files. A run may take this more than once.
     """
-    if directory in _ALONE:
+    if _HELD:
         yield
         return
-    handle = _lock(directory, time.monotonic() + wait)
-    _ALONE.add(directory)
+    handle = _lock(time.monotonic() + wait)
+    _HELD.append(handle)
     try:
         yield
     finally:
-        _ALONE.discard(directory)
+        _HELD.remove(handle)
         os.close(handle)
 
 
-def _lock(directory: str, deadline: float) -> int:
-    while True:
-        make_directories(directory)
-        with _explained("lock", directory):
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _lock(deadline: float) -> int:
+    with _explained("lock", LOCK):
+        # Only root may open it: whoever can open a file can hold its lock (flock(2)).
+        handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Whoever held it may have removed the directory.
-                if os.fstat(handle).st_nlink and os.path.samestat(
-                    os.fstat(handle), os.lstat(directory)
-                ):
-                    return handle
-            except (BlockingIOError, FileNotFoundError):
-                pass
-            except BaseException:
-                os.close(handle)
-                raise
-            os.close(handle)
-        if time.monotonic() > deadline:
-            raise PodnetError(
-                f"{directory}: another run of podnet is at work there; wait for it to end and run "
-                "again"
-            )
-        time.sleep(0.05)
+                return handle
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(handle)
+                    raise PodnetError(
+                        f"{LOCK}: another run of podnet is writing files on this host; wait for it "
+                        "to end and run again"
+                    ) from None
+                time.sleep(0.05)
 
 
 def make_directories(path: str) -> None:
@@ -307,7 +300,8 @@ def make_directories(path: str) -> None:
     _remember(missing)
     for one in missing:
         with _explained("make", one), contextlib.suppress(FileExistsError):
-            Path(one).mkdir(0o755)
+            Path(one).mkdir()
+            Path(one).chmod(0o755)  # whatever the umask is
 
 
 def note_missing_directories(path: str) -> None:
@@ -327,7 +321,7 @@ def prune_directories(own: Iterable[str] = ()) -> list[str]:
     """
     if _lstat(STATE) is None:
         return _remove_empty(own)
-    with alone(STATE):
+    with alone():
         remembered = _remembered()
         removed = _remove_empty({*remembered, *own} - {STATE})
         if not any(entry.is_dir() for entry in Path(STATE).glob("*")):
@@ -362,7 +356,7 @@ def _remember(paths: list[str]) -> None:
     wanted = {one for one in paths if one != STATE and not one.startswith(STATE + "/")}
     if not wanted - _remembered():
         return
-    with alone(STATE):
+    with alone():
         write_text(DIRECTORIES, "".join(f"{one}\n" for one in sorted(_remembered() | wanted)))
 
 

@@ -34,7 +34,9 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
     path = Path(DIRECTORY) / f"{name}.lock"
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Only root may open it: whoever can open a file can hold its lock (flock(2)).
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.fchmod(handle, 0o600)
     except OSError as error:
         raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
     try:

@@ -123,7 +123,7 @@ def load_originals() -> dict[str, dict[str, Any]]:
 def keep_originals(name: str, before: dict[str, str], after: dict[str, str]) -> None:
     """Note the values of sysctls that network `name` is about to change, where not noted yet."""
     # Other networks' runs have the same file.
-    with files.alone(files.STATE):
+    with files.alone():
         originals = load_originals()
         for key, value in after.items():
             if key in originals:
@@ -136,7 +136,7 @@ def keep_originals(name: str, before: dict[str, str], after: dict[str, str]) -> 
 
 def forget_originals(name: str, keys: list[str]) -> None:
     """Drop the claim of network `name` on sysctls that it no longer needs."""
-    with files.alone(files.STATE):
+    with files.alone():
         originals = load_originals()
         for key in keys:
             if key in originals:

@@ -24,6 +24,8 @@ name=$1
 top=@STATE/$name
 umask 022
 mkdir -p @RUN
+# Whoever can open the lock can hold it (flock(2)).
+[ -e "@RUN/$name.lock" ] || (umask 077 && : >>"@RUN/$name.lock")
 
 # One at a time: a run of podnet holds this lock, and afterwards leaves boot files of its own.
 exec 9>>"@RUN/$name.lock"

@@ -112,7 +112,7 @@ def test_read_only_or_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     real = os.open
 
     def fails(path: Any, flags: int, *rest: Any) -> int:
-        if flags & os.O_CREAT:
+        if flags & os.O_EXCL:
             raise OSError(30, "Read-only file system")
         return real(path, flags, *rest)
 
@@ -173,3 +173,36 @@ def test_tree_removal(tmp_path: Path) -> None:
     assert change.entries == ("sub",)
     change.apply()
     assert not (tmp_path / "tree").exists()
+
+
+def test_directories_are_open_whatever_the_umask_is_and_locks_are_not(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        files.write_text(str(tmp_path / "a" / "b"), "x")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", tmp_path / "a" / "b")]
+    assert modes == [0o755, 0o644]
+    # Whoever may open a lock file can hold it, and keep podnet out.
+    assert stat.S_IMODE(Path(files.LOCK).stat().st_mode) == 0o600
+
+
+def test_only_one_run_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with files.alone():
+        files.write_text(str(tmp_path / "x"), "from within")
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(files, "_HELD", [])  # as another process sees it
+            with pytest.raises(PodnetError, match="another run of podnet is writing"):
+                files.alone(0.1).__enter__()
+
+
+def test_what_a_dead_run_left_is_taken_away(tmp_path: Path) -> None:
+    left = Path(files.beside(str(tmp_path / "x")))
+    left.write_text("half a fi")
+    gone = files.text_change(str(tmp_path / "x"), None)
+    assert gone is not None
+    gone.apply()
+    assert names(tmp_path) == []
+    left.write_text("half a fi")
+    files.write_text(str(tmp_path / "x"), "whole")
+    assert names(tmp_path) == ["x"]
