@@ -158,7 +158,7 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
         }
         argv += ["test", "-s", name]
         parts.append(
-            Part(f"molecule {name}", argv, scenario=name, timeout=1200, environment=environment)
+            Part(f"molecule {name}", argv, scenario=name, timeout=2000, environment=environment)
         )
     return parts
 
