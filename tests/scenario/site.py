@@ -27,7 +27,8 @@ _BIN = Path(sys.executable).parent
 _TASK = re.compile(r"^TASK \[(.*?)\] \*+$")
 _ANSWER = re.compile(r"^(\S+) \| SUCCESS => ", re.MULTILINE)
 
-#: Ports are the pods' own; a watch on them may be under way or not.
+#: Ports are the pods' own; a watch on them may be under way or not. furnish.py's devices are gone
+#: after a reboot.
 _OBSERVE = """
 import base64, glob, json, subprocess, sys, tempfile
 with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
@@ -43,7 +44,8 @@ links = {one["ifname"] for one in json.loads(said("ip", "-j", "link"))}
 units = said("systemctl", "list-units", "--all", "--plain", "--no-legend", "podnet*")
 print(json.dumps({
     "state": state,
-    "links": sorted(name for name in links if not name.startswith("veth")),
+    "links": sorted(name for name in links if not name.startswith("veth")
+                    and not name.endswith("-other")),
     "files": sorted(glob.glob("/etc/podnet/**", recursive=True)
                     + glob.glob("/run/podnet/**", recursive=True)
                     + glob.glob("/etc/systemd/**/*podnet*", recursive=True)),

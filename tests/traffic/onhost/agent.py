@@ -42,7 +42,7 @@ class Pod:
 
     def __init__(self, label: str, chain: Chain, named: bool) -> None:
         """Make it; with `named` it lies in /run/netns, else only a process holds it."""
-        self.container = f"{PREFIX}{os.getpid()}-{label}"
+        self.container = f"{PREFIX}{_boot()}-{os.getpid()}-{label}"
         self._chain = chain
         self._holder: subprocess.Popen[bytes] | None = None
         if named:
@@ -104,6 +104,7 @@ class Agent:
         self.pods: dict[str, Pod] = {}
         text = Path(settings["conflist"]).read_text()
         chain = Chain.from_text(text, settings["directories"])
+        _forget_pods_of_earlier_boots(chain.name)
         try:
             for number, label in enumerate(settings["pods"]):
                 self.pods[label] = Pod(label, chain, named=number % 2 == 0)
@@ -255,6 +256,21 @@ class Agent:
         }
 
 
+def _boot() -> str:
+    """Return what tells this boot of the host from its others."""
+    # When init began (proc(5), starttime), not the kernel's boot_id: the lab's hosts share that.
+    return Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _forget_pods_of_earlier_boots(network: str) -> None:
+    """Give back the addresses of pods that a reboot has ended, as container runtimes do."""
+    with contextlib.suppress(OSError):
+        for lease in Path("/var/lib/cni/networks", network).iterdir():
+            holder = lease.read_text(errors="replace")
+            if holder.startswith(PREFIX) and not holder.startswith(f"{PREFIX}{_boot()}-"):
+                lease.unlink()
+
+
 class _Lines:
     """Lines from a descriptor, without waiting for them. Its end reads as `stop`."""
 
@@ -290,6 +306,9 @@ def _line() -> str:
 
 def main() -> None:
     """Watch as the lines on the standard input say."""
+    # All of it is loaded by now, and nothing is to be left behind.
+    with contextlib.suppress(OSError, KeyError):
+        Path(os.environ.pop("PYTHONPATH")).unlink()
     # Ansible's work must not keep the watcher from the processor.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -20)
