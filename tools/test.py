@@ -39,7 +39,7 @@ ALONE = frozenset({"switch", "interrupted"})
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 #: Scenarios that run when they are named only: they were not yet seen to pass on the last changes.
-ON_DEMAND = frozenset({"interrupted", "others", "reboot", "rollback", "switch"})
+ON_DEMAND: frozenset[str] = frozenset()
 
 #: Lines of a failed part's output to show, of the thousands that it may have.
 TAIL = 120

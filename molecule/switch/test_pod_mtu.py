@@ -86,7 +86,9 @@ class Flow:
     def end(self) -> list[int]:
         """End that stream; return the bytes of each half second."""
         self._site.on("n1", "systemctl", "stop", self.unit)
-        return carried(json.loads(self._site.on("n1", "cat", f"/run/{self.unit}.json")))[:-1]
+        report = self._site.on("n1", "cat", f"/run/{self.unit}.json")
+        self._site.on("n1", "rm", f"/run/{self.unit}.json")
+        return carried(json.loads(report))[:-1]
 
 
 def carried(report: dict[str, Any]) -> list[int]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.kernel import flannel_host as flannel
-from tests.kernel.flannel_host import MACS, SUBNETS
+from tests import flannel_host as flannel
+from tests.flannel_host import MACS, SUBNETS, SUBNETS6
 from tests.kernel.netns_hosts import PLUGINS, Host, hosts, plan_document
 from tests.kernel.test_network import applied, converge, remove, snapshot
 
@@ -28,13 +28,20 @@ PHASES = ("prepare", "shift", "commit")
 
 
 def document(
-    count: int = 2, adopt: tuple[int, ...] = (0, 1), macs: tuple[int, ...] = (), **changes: Any
+    count: int = 2,
+    adopt: tuple[int, ...] = (0, 1),
+    macs: tuple[int, ...] = (),
+    six: bool = False,
+    **changes: Any,
 ) -> str:
     """Return a plan with flannel's subnets; `macs`: hosts whose VTEP keeps flannel's MAC."""
-    made = plan_document(count, six=False, **{"backend": "vxlan", **changes})
+    made = plan_document(count, six=six, **{"backend": "vxlan", **changes})
     for number, node in enumerate(made["nodes"]):
         third = SUBNETS[number].rpartition(".")[2]
         node["subnet"] = f"{SUBNETS[number]}.0/24"
+        if six:
+            node["subnet6"] = f"{SUBNETS6[number]}::/64"
+            node["ip6"] = f"fd00:2::{11 + number}"
         node["mac"] = MACS[number] if number in macs else f"02:00:0a:f4:{int(third):02x}:00"
         if number in adopt:
             node["adopt"] = True
@@ -50,10 +57,12 @@ def pair() -> Iterator[list[Host]]:
 class Pings:
     """Pings every 5 ms between the pods of hosts, both ways, and to the outside."""
 
-    def __init__(self, made: list[Host]) -> None:
+    def __init__(self, made: list[Host], six: bool = False) -> None:
         self.running: list[subprocess.Popen[str]] = []
         for number, host in enumerate(made):
-            targets = [f"{SUBNETS[other]}.2" for other in range(len(made)) if other != number]
+            others = [other for other in range(len(made)) if other != number]
+            targets = [f"{SUBNETS[other]}.2" for other in others]
+            targets += [f"{SUBNETS6[other]}::2" for other in others] * six
             for target in [*targets, "192.0.2.1"]:
                 self.running.append(
                     subprocess.Popen(
@@ -77,12 +86,29 @@ class Pings:
         return said
 
 
-def set_up(made: list[Host], backend: str, rules: str) -> None:
+def set_up(made: list[Host], backend: str, rules: str, six: bool = False) -> None:
     for number, host in enumerate(made):
-        flannel.run_flannel(host, number, len(made), backend, rules)
-        flannel.add_pod(host, number, backend)
+        flannel.run_flannel(host, number, len(made), backend, rules, six=six)
+        flannel.add_pod(host, number, backend, six)
+    if six:
+        # flannel with both families turns it on itself; over IPv4 the plugin does.
+        for host in made:
+            host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        for number, host in enumerate(made):
+            wait_for_ipv6(host, f"{SUBNETS6[1 - number]}::2")
 
 
+def wait_for_ipv6(host: Host, target: str) -> None:
+    """Wait until the first packet came through: addresses have to be found unique first."""
+    ping = ("ip", "netns", "exec", "pod", "ping", "-c1", "-W1", target)
+    for _ in range(10):
+        if " 0% packet loss" in host.run(*ping, check=False):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{host.name} does not reach {target}")
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["ipv4", "dual stack"])
 @pytest.mark.parametrize(
     ("was", "backend", "rules"),
     [
@@ -93,16 +119,16 @@ def set_up(made: list[Host], backend: str, rules: str) -> None:
     ],
 )
 def test_adoption_loses_no_packet_leaves_nothing_and_resets_clean(
-    pair: list[Host], was: str, backend: str, rules: str
+    pair: list[Host], was: str, backend: str, rules: str, six: bool
 ) -> None:
     clean = [snapshot(host) for host in pair]
-    set_up(pair, was, rules)
-    plan = document(backend=backend)
+    set_up(pair, was, rules, six)
+    plan = document(backend=backend, six=six)
     checks = [converge(host, plan, check=True) for host in pair]
     # Another way, or another MAC: all hosts in step.
     in_step = (was, backend) != ("host-gw", "host-gw")
     assert [check.get("switching") for check in checks] == [in_step, in_step], checks
-    pings = Pings(pair)
+    pings = Pings(pair, six)
     try:
         for phase in PHASES if in_step else ("all",):
             for host in pair:
@@ -131,9 +157,11 @@ def test_adoption_loses_no_packet_leaves_nothing_and_resets_clean(
         remove(host)
         host.python(CNI_REMOVE)
     for host, before in zip(pair, clean, strict=True):
-        # The CNI plugin had turned forwarding on, and iptables keeps its empty tables.
+        # The CNI plugin had turned forwarding on (IPv6 routers listen to a group of their own), and
+        # iptables keeps its empty tables.
         new = [line for line in snapshot(host) if line not in before]
-        new = [line for line in new if "forward" not in line and not _is_of_iptables(line)]
+        new = [line for line in new if "forward" not in line and not line.startswith("33:33:")]
+        new = [line for line in new if not _is_of_iptables(line)]
         assert new == ["/etc/cni", "/etc/cni/net.d"]
         assert flannel.left(host) == ""
         assert host.run("sh", "-c", "ls /etc/podnet 2>/dev/null; true") == ""

@@ -65,6 +65,10 @@ def links() -> dict[str, Any]:
         kept = {key: link[key] for key in _LINK_KEYS if key in link}
         kept["flags"] = sorted(kept.get("flags", []))
         info = kept.get("linkinfo", {})
+        if info.get("info_kind") == "bridge":
+            # Whether somebody is attached just now; the kernel tells it up to a second late.
+            kept["flags"] = [one for one in kept["flags"] if one not in ("NO-CARRIER", "LOWER_UP")]
+            kept.pop("operstate", None)
         for part in ("info_data", "info_slave_data"):
             data = info.get(part, {})
             info[part] = {k: v for k, v in data.items() if not _LINKINFO_VOLATILE.match(k)}
