@@ -23,11 +23,9 @@ from .errors import LabError
 
 # $1 the host's cgroup, $2 its interface in the lab's namespace, $3 bridge, $4 MTU, $5... nspawn.
 # nspawn makes the interface anew at each start and ends with 133 when the host asks for a reboot.
-# The loop itself sits beside nspawn's cgroup, not in it: a cgroup with children holds no process.
 _LOOP = """
 group=$1 device=$2 bridge=$3 mtu=$4
 shift 4
-echo 0 > "$group/loop/cgroup.procs" || exit
 while :; do
     ip link delete "$device" 2>/dev/null
     ( echo 0 > "$group/box/cgroup.procs" && exec "$@" ) &
@@ -40,6 +38,11 @@ while :; do
     [ $? -eq 133 ] || exit
 done
 """
+
+# $0 a cgroup, $@ what to leave running in it: it is there when this ends, so a host that was just
+# started never looks as if it were off. The loop sits beside nspawn's cgroup, not in it: a cgroup
+# with children holds no process.
+_ENTER = 'echo 0 > "$0/cgroup.procs" && exec setsid --fork "$@"'
 
 _NSPAWN = [
     "systemd-nspawn",
@@ -128,10 +131,11 @@ class Box:
         nspawn += [f"--hostname={self.host.name}", f"--network-veth-extra={self.host.name}:host0"]
         loop = ["/bin/sh", "-c", _LOOP, f"{self._machine}-loop", str(group), self.host.name]
         loop += [self.host.segment.bridge, str(self.mtu), *nspawn]
+        enter = ["/bin/sh", "-c", _ENTER, str(group / "loop")]
         with (self.directory / "console.log").open("ab") as log:
             # A session of its own: an interrupt at the terminal ends `lab up`, not the hosts.
             subprocess.run(
-                ["setsid", "--fork", *machine.in_netns(self.netns, loop)],
+                [*enter, *machine.in_netns(self.netns, loop)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

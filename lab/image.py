@@ -31,9 +31,10 @@ _PACKAGES = """
 systemd systemd-sysv dbus udev openssh-server python3 procps
 iproute2 iputils-ping nftables iptables ethtool iperf3 tcpdump
 containernetworking-plugins containerd runc busybox-static
+network-manager firewalld
 """
 #: An ordinary Debian host with SSH and Python for Ansible; what podnet drives and a person looks
-#: with; a container runtime and something to run in it.
+#: with; a container runtime and something to run in it; other people's tools to live with.
 PACKAGES = _PACKAGES.split()
 
 #: Path in the image -> text.
@@ -58,7 +59,13 @@ FILES = {
 ENABLE = ("systemd-networkd.service", "ssh.service")
 
 #: Services that are there to be used, but that not every host shall spend its start on.
-DISABLE = ("containerd.service", "nftables.service", "iperf3.service")
+DISABLE = (
+    "containerd.service",
+    "nftables.service",
+    "iperf3.service",
+    "NetworkManager.service",
+    "firewalld.service",
+)
 
 #: systemd-resolved: there is no DNS. The others would start work that nobody asked for.
 MASK = (

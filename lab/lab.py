@@ -258,11 +258,13 @@ class Lab:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with machine.lock(self._lock):
-            yield
-        # The lock's directory, if it was made for nothing else.
-        with contextlib.suppress(OSError):
-            _RUN.rmdir()
+        try:
+            with machine.lock(self._lock):
+                yield
+        finally:
+            # The lock's directory, if it was made for nothing else.
+            with contextlib.suppress(OSError):
+                _RUN.rmdir()
 
     def _state(self) -> dict[str, Any]:
         try:

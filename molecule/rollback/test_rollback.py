@@ -16,6 +16,7 @@ import pytest
 
 from lab import addresses
 from tests.scenario.cluster import Cluster, Snapshot
+from tests.scenario.furnish import furnish
 from tests.scenario.site import Site, Started
 from tests.traffic import Traffic
 
@@ -152,6 +153,7 @@ def test_a_host_that_reboots_meanwhile_is_in_its_old_state(
     run.kill()
     cluster.lab.power_cut("n1")
     cluster.lab.start("n1")
+    furnish(cluster.lab, "n1")
     covering.wait("n1", "ip", "link", "show", "flannel.1")
     assert not covering.has_link("n1", "cni1")
     # Boot files are written when a change is confirmed, not before.

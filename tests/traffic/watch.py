@@ -125,11 +125,14 @@ class Traffic:
         interval: float = 0.005,
         gateways: bool = False,
         warm_up: float = 10.0,
+        conflist: str = _CONFLIST,
     ) -> None:
         """Name what will be watched; nothing is made yet.
 
-        All pairs must work within `warm_up` seconds, or the watch does not begin.
+        All pairs must work within `warm_up` seconds, or the watch does not begin. `conflist` is the
+        hosts' file to make pods with.
         """
+        self._conflist = conflist
         self._lab = lab
         self._names = list(hosts if hosts is not None else lab.hosts)
         self._labels = list(pods)
@@ -158,7 +161,7 @@ class Traffic:
         settings = {
             "interval": self._interval,
             "pods": self._labels,
-            "conflist": _CONFLIST,
+            "conflist": self._conflist,
             "directories": _PLUGINS,
         }
         try:
