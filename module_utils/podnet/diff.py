@@ -241,7 +241,11 @@ def _links(before: State, after: State) -> list[Change]:
             lines.append(f"link set dev {name} alias {want.alias or _NO_ALIAS}")
         if want.mac and have.mac != want.mac:
             lines.append(f"link set dev {name} address {want.mac}")
-        if have.mtu != want.mtu:
+        if want.kind == "bridge" and want.alias and not have.alias.startswith("podnet:"):
+            # Adopted, so its MTU may still be its ports' (see add_link), which have been set by
+            # now. Larger and back: a smaller one would be remembered by those who send just then.
+            lines += [f"link set dev {name} mtu {want.mtu + one}" for one in (1, 0)]
+        elif have.mtu != want.mtu:
             lines.append(f"link set dev {name} mtu {want.mtu}")
         if want.kind == "vxlan" and have.local != want.local:
             lines.append(f"link set dev {name} type vxlan id {want.vni} local {want.local}")

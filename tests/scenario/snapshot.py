@@ -35,7 +35,7 @@ VOLATILE = re.compile(
 _LINK_KEYS = ("ifname", "mtu", "operstate", "link_type", "address", "master", "linkinfo", "flags")
 
 # Timers that count down and a hash seed: the kernel's, not a setting.
-_LINKINFO_VOLATILE = re.compile(r"(_timer|gc_timer|bridge_id|root_id|designated_|.*seed.*)\Z")
+_LINKINFO_VOLATILE = re.compile(r"(.*_timer|bridge_id|root_id|designated_|.*seed.*)\Z")
 
 # A counter, tables that shrink and grow, values that nobody may read; and what the CNI plugin
 # `bridge` sets with the first pod of a bridge.
