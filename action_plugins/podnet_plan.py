@@ -8,6 +8,7 @@ No host is asked, so packing a module and starting a Python for it would be most
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 from podnet.checks import host_names, show
 from podnet.errors import PodnetError, message
 from podnet.plan_run import run
+from podnet.this_run import name as run_name
 
 #: The inventory's values are checked by the planner itself.
 ARGUMENTS = {
@@ -43,6 +45,8 @@ def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         write=options["write"] and not check_mode,
     )
     result["pending"] = result["changed"]
+    # Ansible runs a task in a process of its own; its parent is the whole run.
+    result["run"] = run_name(os.getppid())
     if not options["write"]:
         result["changed"] = False
     return result

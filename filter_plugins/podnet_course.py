@@ -12,7 +12,7 @@ from typing import Any
 # Ansible puts module_utils on modules' path, not on that of filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet import course
+from podnet import course, this_run
 
 
 def decide(
@@ -28,7 +28,8 @@ def decide(
     """
     looked = {str(host): hostvars[host].get("_podnet_seen") or {} for host in hosts}
     limited = len(looked) < len(nodes)
-    return course.decide([str(node) for node in nodes], looked, limited, bool(forced))._asdict()
+    names = [str(node) for node in nodes]
+    return course.decide(names, looked, limited, bool(forced), this_run.has_ended)._asdict()
 
 
 def failures(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:
@@ -58,4 +59,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"podnet_course": decide, "podnet_failures": failures}
+        return {
+            "podnet_course": decide,
+            "podnet_failures": failures,
+            "podnet_settled": this_run.settled,
+        }

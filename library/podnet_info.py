@@ -41,9 +41,20 @@ options:
     description: As O(podnet_cni#module:archive_dir); for V(pending).
     type: str
     default: ''
+  run:
+    description:
+      - The run that asks, as M(podnet_plan) returns it. With V(pending), a host on which something
+        would change is claimed for that run, so that no other changes it meanwhile; the last call
+        of M(podnet_network) ends that.
+    type: str
+    default: ''
+  release:
+    description: Give up the claim of O(run) and return nothing else.
+    type: bool
+    default: false
 attributes:
   check_mode:
-    description: Only reads, so it does the same in check mode.
+    description: Only reads, so it does the same in check mode. A claim lies in C(/run) alone.
     support: full
   diff_mode:
     description: Changes nothing, so it shows none.
@@ -78,12 +89,21 @@ pending:
   returned: when O(gather) has V(pending)
   type: dict
   sample: {network: 0, cni: 0, endpoints: 0, total: 0, switching: false, mtu: 1450}
+claimed:
+  description: Whether the host is claimed for O(run).
+  returned: with O(run)
+  type: bool
+held:
+  description: The other run that has claimed the host, and seconds since its last call.
+  returned: with O(run), when there is one and something would change
+  type: dict
+  sample: {run: 1764036785.25 4711 8f14e45f root@controller, idle: 1.5}
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import info
+from ansible.module_utils.podnet import claim, info
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError, message
 
@@ -106,6 +126,8 @@ def argument_spec() -> dict[str, Any]:
             "default": "none",
         },
         "cni_archive_dir": {"type": "str", "default": ""},
+        "run": {"type": "str", "default": ""},
+        "release": {"type": "bool", "default": False},
     }
 
 
@@ -115,6 +137,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     plan = plan_from_text(options["plan"]) if options["plan"] else None
     options["plan"] = None
     result: dict[str, Any] = {"changed": False}
+    if options["release"]:
+        claim.release(plan.name if plan else options["name"], options["run"])
+        return {**result, "claimed": False}
     if "pending" in options["gather"]:
         if plan is None:
             raise PodnetError("gather: pending needs the option plan")
@@ -123,6 +148,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
         for warning in warnings:
             module.warn(warning)
+        if options["run"] and not module.check_mode:
+            holder = claim.take(plan.name, options["run"]) if result["pending"]["total"] else None
+            result["claimed"] = bool(result["pending"]["total"]) and holder is None
+            if holder:
+                result["held"] = holder._asdict()
     if "state" in options["gather"]:
         result["state"] = info.observed(plan.name if plan else options["name"])
     return result

@@ -61,6 +61,17 @@ options:
         less than three.
     type: bool
     default: false
+  run:
+    description:
+      - The run that this call belongs to, as M(podnet_plan) returns it. The call fails if another
+        run has claimed the host. V(commit) and V(all) give the claim up.
+    type: str
+    default: ''
+  over:
+    description: Runs that have ended without giving up their claims.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Predicts exactly what a run does.
@@ -114,7 +125,7 @@ switching:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import converge, network
+from ansible.module_utils.podnet import claim, converge, network
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError, message
 from ansible.module_utils.podnet.model import is_network_name
@@ -132,6 +143,8 @@ def argument_spec() -> dict[str, Any]:
         "rollback_timeout": {"type": "int", "default": 60},
         "confirm": {"type": "bool", "default": False},
         "attach": {"type": "bool", "default": False},
+        "run": {"type": "str", "default": ""},
+        "over": {"type": "list", "elements": "str", "default": []},
     }
 
 
@@ -160,6 +173,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             module.check_mode,
             timeout=options["rollback_timeout"],
             confirming=options["confirm"],
+            run=options["run"],
+            over=options["over"],
         )
     result: dict[str, Any] = {
         "changed": done.changed,
@@ -182,6 +197,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             result["changes"] = [*result["changes"], *attached.commands][:100]
             diffs += attached.diffs
             warnings = [*warnings, *attached.warnings]
+        if plan and options["run"] and options["phase"] in (COMMIT, ALL) and not done.armed:
+            claim.release(plan.name, options["run"])
     for warning in warnings:
         module.warn(warning)
     if module._diff:

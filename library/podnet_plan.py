@@ -106,6 +106,11 @@ direct:
   returned: success
   type: list
   elements: dict
+run:
+  description: What this run is called, for C(run) of other modules.
+  returned: success
+  type: str
+  sample: 1764036785.25 4711 8f14e45f root@controller
 pending:
   description: Whether the allocations file differs, or differed, from the plan.
   returned: success

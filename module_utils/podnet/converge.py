@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Sequence
 
-from . import boot, files, phases, record, rollback
+from . import boot, claim, files, phases, record, rollback
 from .diff import Change, changes, leftovers
 from .errors import PodnetError, message
 from .kernel import adopt as flannel
 from .kernel import apply as edge
 from .kernel import observe as eyes
-from .kernel import pods, run, services
+from .kernel import pods, services
+from .kernel.run import demand_root
 from .lock import held
 from .look import Look, look, read_files
 from .model import Plan
@@ -31,6 +32,8 @@ def converge(
     *,
     timeout: int = 60,
     confirming: bool = False,
+    run: str = "",
+    over: Sequence[str] = (),
 ) -> Outcome:
     """Bring this host to the end of `phase`; with `check` only say what that would change.
 
@@ -39,10 +42,15 @@ def converge(
 
     A change that may cut the SSH session off is undone after `timeout` seconds unless a second
     call, with `confirming`, comes in over a fresh connection; only that writes the boot files.
+
+    `run` is the run that this belongs to; it is refused where another one has claimed the host that
+    is not among `over`, those that have ended.
     """
     if check:
         return outcome(look(plan, name), phase)
     with held(plan.name):
+        if run:
+            claim.renew(plan.name, run, over)
         if confirming:
             rollback.confirm(plan.name)
         notes = rollback.settle(plan.name)
@@ -196,7 +204,7 @@ def _settle_originals(plan: Plan, after: State) -> None:
 
 def remove(name: str, check: bool) -> Outcome:
     """Remove all that network `name` has on this host, and put back the sysctls it changed."""
-    run.demand_root()
+    demand_root()
     if check:
         return _removal(name)[0]
     with held(name):
@@ -211,6 +219,7 @@ def remove(name: str, check: bool) -> Outcome:
             record.forget_originals(name, record.claimed(name))
         edge.apply(last, after)
         files.prune_directories([record.directory(name)])
+        claim.release(name)
     return result
 
 

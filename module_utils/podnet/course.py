@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-NONE, CONVERGE, SWITCH = "none", "converge", "switch"
+from . import claim
+
+NONE, CONVERGE, SWITCH, REFUSE = "none", "converge", "switch", "refuse"
 
 
 class Course(NamedTuple):
-    """`mode`: nothing to do; every host on its own; or in three phases with barriers.
+    """`mode`: nothing to do; every host on its own; in three phases with barriers; or not at all.
 
     `refusal` is why the run must not go on ("" if it may). `notes` are lines for the user.
-    `unreachable` hosts are left out, and the run fails at its end.
+    `unreachable` hosts are left out, and the run fails at its end. `over` are runs that have ended
+    without taking their claims away.
     """
 
     mode: str
     refusal: str
     notes: list[str]
     unreachable: list[str]
+    over: list[str]
 
 
 def decide(
@@ -25,32 +29,42 @@ def decide(
     looked: Mapping[str, Any],
     limited: bool,
     forced: bool,
+    has_ended: Callable[[str, float], bool] = lambda _run, _idle: False,
 ) -> Course:
     """Return how to go on.
 
     `nodes` are all hosts of the group; `looked` maps each host of this run to the result of
     `podnet_info` (with `pending`, `failed` or `unreachable`). `limited`: the run has a --limit;
-    `forced`: the user wants a switch under it all the same.
+    `forced`: the user wants a switch under it all the same. `has_ended` says it of a run that has
+    claimed a host.
     """
     wrong = failures(looked)
     if wrong:
         lines = ["Nothing was changed on any host, because of:", *wrong]
-        return Course(NONE, "\n".join(lines), [], [])
+        return Course(REFUSE, "\n".join(lines), [], [], [])
     unreachable = sorted(host for host, seen in looked.items() if seen.get("unreachable"))
     pending = {host: seen["pending"] for host, seen in looked.items() if "pending" in seen}
     switching = sorted(host for host, counts in pending.items() if counts["switching"])
     missing = [host for host in nodes if host not in looked]
+    held = {host: seen["held"] for host, seen in looked.items() if seen.get("held")}
+    over = sorted({one["run"] for one in held.values() if has_ended(one["run"], one["idle"])})
+    refusal = _others({host: one for host, one in held.items() if one["run"] not in over})
     notes: list[str] = []
     if switching:
-        refusal = _refuse(switching, unreachable, missing if limited and not forced else [])
-        return Course(SWITCH, refusal, notes, unreachable)
+        refusal = refusal or _refuse(
+            switching, unreachable, missing if limited and not forced else []
+        )
+    if refusal:
+        return Course(REFUSE, refusal, notes, unreachable, over)
+    if switching:
+        return Course(SWITCH, "", notes, unreachable, over)
     touched = any(counts["total"] for counts in pending.values())
     if missing and touched:
         notes.append(
             f"Not in this run, so perhaps without its change: {_names(missing)}. "
             "Run again without --limit when they can be reached"
         )
-    return Course(CONVERGE if touched else NONE, "", notes, unreachable)
+    return Course(CONVERGE if touched else NONE, "", notes, unreachable, over)
 
 
 def failures(results: Mapping[str, Any]) -> list[str]:
@@ -61,6 +75,21 @@ def failures(results: Mapping[str, Any]) -> list[str]:
             message = str(result.get("msg") or result.get("module_stderr") or "failed")
             lines.append(message if message.startswith(f"{host}:") else f"{host}: {message}")
     return lines
+
+
+def _others(held: Mapping[str, Any]) -> str:
+    """Return which other runs are at work, "" for none."""
+    if not held:
+        return ""
+    by_run: dict[str, list[str]] = {}
+    for host, one in held.items():
+        by_run.setdefault(one["run"], []).append(host)
+    shown = "; ".join(f"{claim.by(run)} (on {_names(hosts)})" for run, hosts in by_run.items())
+    return (
+        f"Another run of podnet is at work: {shown}. Nothing was changed by this one. Run again "
+        "when it has ended; if its controller died, it is forgotten "
+        f"{claim.LASTS / 60:.0f} minutes after its last call, or see docs/troubleshooting.md"
+    )
 
 
 def _refuse(switching: Sequence[str], unreachable: Sequence[str], missing: Sequence[str]) -> str:
