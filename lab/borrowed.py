@@ -1,6 +1,6 @@
 """What labs change on the machine itself, and put back when the last lab goes.
 
-* fs.inotify.max_user_instances: all hosts count as one user, and beyond about 20 of them the
+* fs.inotify.max_user_instances: all hosts count as one user, and beyond about 12 of them the
   usual 128 instances are not enough: systemd fails at the start of a host.
 * /run/netns: `ip netns add` mounts it on itself, for good; we unmount it if it was not so before.
 """
@@ -20,7 +20,7 @@ _RECORD = RUN / "machine.json"
 _LOCK = RUN / "machine.lock"
 _NETNS = Path("/run/netns")
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-_INOTIFY_HOSTS = 20
+_INOTIFY_HOSTS = 8
 _INOTIFY_VALUE = 8192
 
 

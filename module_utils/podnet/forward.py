@@ -17,17 +17,12 @@ from .state import Accept, State
 #: Words of iptables-save(8) that make a rule drop everything: nothing but a comment before -j.
 _DROPS_ALL = re.compile(r'-A \S+( -m comment --comment ("[^"]*"|\S+))? -j (DROP|REJECT)\b')
 
-#: The tool of a `Forwarder` that is firewalld itself. Its table is its own: firewalld 2 locks it,
-#: and every reload makes it anew. So it is only told about, never written to.
-FIREWALLD = "firewalld"
-
 
 class Forwarder(NamedTuple):
     """A base chain of others on the forward hook.
 
-    `tool` is "nft", the iptables program that the chain belongs to, or FIREWALLD; `chain` is its
-    name for that tool, of firewalld the sources that it trusts; `families` is what passes it,
-    `drops` whether a packet that no rule knows is dropped there.
+    `tool` is "nft", or the iptables program that the chain belongs to, `chain` its name for that
+    tool, `families` what passes it, `drops` whether a packet that no rule knows is dropped there.
     """
 
     tool: str
@@ -107,11 +102,8 @@ def add(plan: Plan, chains: Iterable[Forwarder], before: State, final: State) ->
         family for family, cidr in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)) if cidr
     }
     served = {(one.tool, one.chain) for one in before.accepts}
-    new, told = [], []
+    new = []
     for chain in chains:
-        if chain.tool == FIREWALLD:
-            told += _tell_firewalld(plan, chain)
-            continue
         if not families & set(chain.families):
             continue
         if chain.drops or (chain.tool, chain.chain) in served:
@@ -120,30 +112,17 @@ def add(plan: Plan, chains: Iterable[Forwarder], before: State, final: State) ->
             if not served & {(chain.tool, chain.chain)}:
                 new.append(str(chain))
     if not new:
-        return told
+        return []
     return [
-        *told,
         f"{'; '.join(new)}: drops forwarded packets that no rule accepts, so podnet puts rules for "
         f"{plan.bridge} there, marked podnet:{plan.name} (podnet_manage_forward: false leaves "
         "such chains alone; reset removes the rules)",
     ]
 
 
-def _tell_firewalld(plan: Plan, chain: Forwarder) -> list[str]:
-    trusted = chain.chain.split()
-    wanted = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one and one not in trusted]
-    if not wanted:
-        return []
-    sources = " ".join(f"--add-source={one}" for one in wanted)
-    return [
-        "firewalld rejects forwarded packets and lets nobody else change its table. Tell it once: "
-        f"firewall-cmd --permanent --zone=trusted {sources} && firewall-cmd --reload"
-    ]
-
-
 def left_alone(plan: Plan, chains: Iterable[Forwarder]) -> list[str]:
     """Return what to tell where podnet must not touch such chains."""
-    shown = "; ".join(str(one) for one in chains if one.drops and one.tool != FIREWALLD)
+    shown = "; ".join(str(one) for one in chains if one.drops)
     if not shown:
         return []
     return [

@@ -26,7 +26,7 @@ class Look(NamedTuple):
     `switching` tells that the plan's parameters are not those that the host last reached, so all
     hosts have to go through the change in step. `strict` is about rp_filter (phases.target).
     `held` is the VTEP's MAC that peers know, where another one is wanted (phases.target).
-    `managers` are those of `others.SIGNS` that run there and that podnet may write drop-ins for.
+    `managers` are those of `others.SIGNS` that are there and that podnet may write drop-ins for.
     """
 
     plan: Plan
@@ -170,10 +170,12 @@ def _is_switching(
 
 
 def _managers(node: Node) -> frozenset[str]:
-    """Return which tools run here that might take our devices and routes for theirs."""
-    if "networkd" in node.leave_alone:
-        return frozenset()
-    return frozenset(tool for tool, sign in others.SIGNS.items() if Path(sign).exists())
+    """Return which tools are here that might take our devices and routes for theirs."""
+    alone = {"networkd": {others.NETWORKD, others.NETWORK_MANAGER}, "forward": {others.FIREWALLD}}
+    left = {tool for word in node.leave_alone for tool in alone.get(word, ())}
+    return frozenset(
+        tool for tool, sign in others.SIGNS.items() if tool not in left and Path(sign).exists()
+    )
 
 
 def _own_files(name: str, managers: frozenset[str]) -> list[str]:

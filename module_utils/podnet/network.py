@@ -78,7 +78,8 @@ def target(seen: Look, phase: str) -> State:
         lasting.sysctls = {
             key: value for key, value in after.sysctls.items() if key not in seen.restored
         }
-    after.files.update(others.drop_ins(name, after.links, seen.managers, lasting.sysctls))
+    ranges = [one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
+    after.files.update(others.drop_ins(name, after.links, seen.managers, lasting.sysctls, ranges))
     after.boot = boot.render(lasting)
     return after
 

@@ -1,17 +1,22 @@
 """Drop-ins that keep other tools of a host from undoing what podnet made.
 
 Each stands in a file of ours, in the directory that the tool offers for that, and goes with the
-network. Nothing is written for a tool that does not run on the host.
+network. Nothing is written for networkd where it does not run, nor for NetworkManager and firewalld
+where they are not installed: those may be started later, and would take our devices for somebody's.
 """
 
 from __future__ import annotations
 
 from typing import Collection, Iterable, Mapping
 
-NETWORKD, NETWORK_MANAGER = "systemd-networkd", "NetworkManager"
+NETWORKD, NETWORK_MANAGER, FIREWALLD = "systemd-networkd", "NetworkManager", "firewalld"
 
-#: Tool -> what exists while it runs.
-SIGNS = {NETWORKD: "/run/systemd/netif/state", NETWORK_MANAGER: "/run/NetworkManager/devices"}
+#: Tool -> what exists where it matters.
+SIGNS = {
+    NETWORKD: "/run/systemd/netif/state",
+    NETWORK_MANAGER: "/etc/NetworkManager/conf.d",
+    FIREWALLD: "/etc/firewalld/policies",
+}
 
 #: Global, so one for all networks of a host (networkd.conf(5)). Without it networkd removes routes
 #: that it did not make whenever it configures a link.
@@ -34,38 +39,67 @@ def _network_manager(name: str) -> str:
     return f"/etc/NetworkManager/conf.d/60-podnet-{name}.conf"
 
 
+def _firewalld(name: str) -> str:
+    # The name of a policy has 18 characters at most.
+    return f"/etc/firewalld/policies/pn-{name}.xml"
+
+
 def _sysctl(name: str) -> str:
     return f"/etc/sysctl.d/95-podnet-{name}.conf"
 
 
 def paths(name: str) -> list[str]:
     """Return every path that `drop_ins` may have."""
-    return [NETWORKD_CONF, _network(name), _network_manager(name), _sysctl(name)]
+    return [NETWORKD_CONF, _network(name), _network_manager(name), _firewalld(name), _sysctl(name)]
 
 
 def drop_ins(
-    name: str, devices: Iterable[str], running: Collection[str], sysctls: Mapping[str, str]
+    name: str,
+    devices: Iterable[str],
+    tools: Collection[str],
+    sysctls: Mapping[str, str],
+    cidrs: Iterable[str] = (),
 ) -> dict[str, str]:
-    """Return path -> content. `running`: which of SIGNS run there. `devices`: the network's own.
+    """Return path -> content. `tools`: those of SIGNS on the host. `devices`: the network's own.
+
+    `cidrs` are the ranges of its pods.
 
     `sysctls` are those that network needs for good: `sysctl --system`, which installers like to
     call, reads all files anew and would turn forwarding off where another file says so.
     """
     result = {}
     listed = sorted(devices)
-    if NETWORKD in running:
+    if NETWORKD in tools:
         result[NETWORKD_CONF] = _NETWORKD_CONF
         result[_network(name)] = (
             f"# Made by podnet: the devices of pod network {name} are not systemd-networkd's.\n"
             f"[Match]\nName={' '.join(listed)}\n\n[Link]\nUnmanaged=yes\n"
         )
-    if NETWORK_MANAGER in running:
+    if NETWORK_MANAGER in tools:
         names = ";".join(f"interface-name:{device}" for device in listed)
         result[_network_manager(name)] = (
             f"# Made by podnet: the devices of pod network {name} are not NetworkManager's.\n"
             f"[keyfile]\nunmanaged-devices+=;{names}\n"
         )
+    if FIREWALLD in tools:
+        result[_firewalld(name)] = _policy(name, cidrs)
     if sysctls:
         lines = "".join(f"{key} = {value}\n" for key, value in sorted(sysctls.items()))
         result[_sysctl(name)] = f"# Made by podnet for pod network {name}.\n{lines}"
     return result
+
+
+def _policy(name: str, cidrs: Iterable[str]) -> str:
+    """Return a policy of firewalld that forwards for pods whatever zones do (firewalld.policy(5))."""
+    rules = "".join(
+        f'  <rule family="ipv{6 if ":" in cidr else 4}"><{end} address="{cidr}"/><accept/></rule>\n'
+        for cidr in cidrs
+        for end in ("source", "destination")
+    )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        f"<!-- Made by podnet for pod network {name}. -->\n"
+        '<policy target="CONTINUE">\n'
+        '  <ingress-zone name="ANY"/>\n  <egress-zone name="ANY"/>\n'
+        f"{rules}</policy>\n"
+    )

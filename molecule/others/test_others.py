@@ -37,6 +37,8 @@ class Event(NamedTuple):
 _DROP = "iptables-nft -P FORWARD DROP"
 _CHAIN = "table inet theirs { chain f { type filter hook forward priority 0; }; }\\n"
 _WALL = _CHAIN.replace("theirs", "wall").replace("0;", "0; policy drop;")
+#: As an installation does it: it finds networkd's interface unmanaged or not, and all others.
+_MANAGER = "systemctl start NetworkManager; nm-online -q -t 5 || true"
 _CABLE = "ip link set host0 down; sleep 1; ip link set host0 up"
 
 # fmt: off
@@ -46,6 +48,8 @@ EVENTS = {
     "networkd restarted, vxlan": Event("systemctl restart systemd-networkd", AT_ONCE),
     "udevd restarted": Event("systemctl restart systemd-udevd; udevadm trigger || true", AT_ONCE),
     "sysctl --system": Event(_HOSTILE, AT_ONCE),
+    "NetworkManager starts": Event(_MANAGER, AT_ONCE),
+    "NetworkManager restarts": Event("systemctl restart NetworkManager", AT_ONCE),
     "nft flush ruleset": Event("nft flush ruleset", INTERVAL),
     "another ruleset is loaded": Event(f"printf 'flush ruleset\\n{_CHAIN}' | nft -f -", INTERVAL),
     "devices deleted": Event("ip link del flannel.1", INTERVAL),
@@ -64,6 +68,7 @@ EVENTS = {
 def leave_nothing(cluster: Cluster) -> Iterator[None]:
     """Return the host to what it was, for the tests that all scenarios share."""
     yield
+    cluster.on("n1", "systemctl", "stop", "NetworkManager")
     cluster.reset()
     cluster.on("n1", "sh", "-c", "rm -f /etc/sysctl.d/*-hardened.conf")
     cluster.lab.reboot("n1")
@@ -99,6 +104,35 @@ def broken(cluster: Cluster, pings: list[tuple[str, str]]) -> list[tuple[str, st
 def reached(cluster: Cluster) -> list[str]:
     """The backend that the hosts have, once one was asked for."""
     return []
+
+
+def test_firewalld_forwards_for_pods(cluster: Cluster) -> None:
+    cluster.site()
+    pings = targets(cluster)
+    assert broken(cluster, pings) == []
+    policy = "/etc/firewalld/policies/pn-podnet.xml"
+    try:
+        # With the file in place before it starts ...
+        cluster.on("n1", "systemctl", "start", "firewalld")
+        # Which hosts may send to which stays its owner's business.
+        zone = ("firewall-cmd", "--permanent", "--zone=public")
+        for option in ("--add-port=8472/udp", "--remove-forward"):
+            cluster.on("n1", *zone, option)
+        cluster.on("n1", "firewall-cmd", "--reload")
+        assert broken(cluster, pings) == []
+        # ... and with one that runs already and drops, as it would without the file.
+        cluster.on("n1", "rm", policy)
+        cluster.on("n1", "firewall-cmd", "--reload")
+        assert broken(cluster, pings) != []
+        assert cluster.site().changed_hosts == {"n1"}
+        assert broken(cluster, pings) == []
+        cluster.site("-e", "podnet_manage_forward=false")
+        assert broken(cluster, pings) != []
+        cluster.site()
+        assert broken(cluster, pings) == []
+    finally:
+        cluster.on("n1", "sh", "-c", "systemctl stop firewalld; rm -f /etc/firewalld/zones/*")
+    assert broken(cluster, pings) == []
 
 
 @pytest.mark.parametrize("name", EVENTS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from podnet import forward
 from podnet.diff import changes
 from podnet.document import plan_from_text
-from podnet.forward import FIREWALLD, Forwarder
+from podnet.forward import Forwarder
 from podnet.state import Accept, State
 
 from tests.kernel.netns_hosts import plan_document
@@ -94,16 +94,6 @@ def test_only_chains_that_drop_and_see_our_families_get_rules() -> None:
     again = State()
     assert forward.add(ONLY4, chains, before, again) == []
     assert again.accepts == final.accepts
-
-
-def test_firewalld_is_told_about_until_it_trusts_the_pods() -> None:
-    wall = Forwarder(FIREWALLD, "10.244.0.0/16", (4, 6), True)
-    final = State()
-    (told,) = forward.add(PLAN, [wall], State(), final)
-    assert "--add-source=fd00:244::/48" in told
-    assert "10.244.0.0/16" not in told
-    assert forward.add(ONLY4, [wall], State(), final) == []
-    assert final.accepts == {}
 
 
 def test_who_leaves_such_chains_alone_is_told() -> None:

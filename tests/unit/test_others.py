@@ -1,21 +1,23 @@
 """Drop-ins for other tools, and the units that repair: only what a host needs."""
 
+from xml.etree import ElementTree
+
 import pytest
 from podnet import boot, others, repair
 
 NAMES = ["cni0", "flannel.1"]
 
 
-def test_nothing_is_written_for_tools_that_do_not_run() -> None:
+def test_nothing_is_written_for_tools_that_are_not_there() -> None:
     assert others.drop_ins("podnet", NAMES, (), {}) == {}
     # Drift stays for a check run to show, unless the user wants hosts to repair themselves.
     assert repair.unit_files("podnet", "", networkd=True) == {}
 
 
-@pytest.mark.parametrize("running", [[], [others.NETWORKD], [others.NETWORK_MANAGER], others.SIGNS])
-def test_every_file_is_one_that_reset_knows(running: list[str]) -> None:
-    made = others.drop_ins("podnet", NAMES, running, {"net.ipv4.ip_forward": "1"})
-    made |= repair.unit_files("podnet", "5min", networkd=others.NETWORKD in running)
+@pytest.mark.parametrize("tools", [[], [others.NETWORKD], [others.NETWORK_MANAGER], others.SIGNS])
+def test_every_file_is_one_that_reset_knows(tools: list[str]) -> None:
+    made = others.drop_ins("podnet", NAMES, tools, {"net.ipv4.ip_forward": "1"})
+    made |= repair.unit_files("podnet", "5min", networkd=others.NETWORKD in tools)
     assert made.keys() <= set(boot.paths("podnet"))
     assert {path for path in made if "podnet" not in path} == set()
 
@@ -26,6 +28,20 @@ def test_the_drop_ins_name_the_networks_devices() -> None:
     assert "Name=cni0 flannel.1\n" in network
     manager = made["/etc/NetworkManager/conf.d/60-podnet-podnet.conf"]
     assert "interface-name:cni0;interface-name:flannel.1\n" in manager
+
+
+def test_firewalld_forwards_for_the_networks_pods_in_both_families() -> None:
+    made = others.drop_ins("podnet", NAMES, others.SIGNS, {}, ["10.244.0.0/16", "fd00:1::/48"])
+    policy = ElementTree.fromstring(made["/etc/firewalld/policies/pn-podnet.xml"])
+    rules = [
+        (rule.get("family"), rule[0].tag, rule[0].get("address")) for rule in policy.iter("rule")
+    ]
+    assert rules == [
+        ("ipv4", "source", "10.244.0.0/16"),
+        ("ipv4", "destination", "10.244.0.0/16"),
+        ("ipv6", "source", "fd00:1::/48"),
+        ("ipv6", "destination", "fd00:1::/48"),
+    ]
 
 
 def test_networks_share_no_file_but_the_global_ones() -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Iterator
 
-from ..forward import FIREWALLD, Forwarder, parse_chain, parse_save
+from ..forward import Forwarder, parse_chain, parse_save
 from ..state import Accept
 from .run import SEARCH, nft_document, run
 
@@ -39,7 +39,7 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
         if tool and _read_iptables(tool, _FAMILIES[family], name, accepts, chains):
             continue
         if chain.startswith("inet firewalld "):
-            chains.append(_firewalld())
+            # It locks its table and makes it anew: others.py has what it offers instead.
             continue
         argv = ["nft", "-j", "list", "chain", *chain.split(" ")]
         result = run(argv)
@@ -90,13 +90,6 @@ def _read_iptables(
         accepts[rule] = (*accepts.get(rule, ()), 0)
     chains.append(Forwarder(tool, "FORWARD", families, drops))
     return True
-
-
-def _firewalld() -> Forwarder:
-    sources = ""
-    if shutil.which("firewall-cmd", path=SEARCH):
-        sources = run(["firewall-cmd", "--zone=trusted", "--list-sources"]).output.strip()
-    return Forwarder(FIREWALLD, sources, (4, 6), True)
 
 
 def legacy_program(program: str, usual: str) -> str:

@@ -17,6 +17,7 @@ _TEMPLATE = "podnet@.service"
 _RELOADS = {
     "/etc/systemd/network/": ["networkctl", "reload", "systemd-networkd"],
     "/etc/NetworkManager/conf.d/": ["systemctl", "reload", "NetworkManager", "NetworkManager"],
+    "/etc/firewalld/policies/": ["firewall-cmd", "--quiet", "--reload", "firewalld"],
 }
 
 
