@@ -90,7 +90,7 @@ def drop_ins(
 
 
 def _policy(name: str, cidrs: Iterable[str]) -> str:
-    """Return a policy of firewalld that forwards for pods whatever zones do (firewalld.policy(5))."""
+    """Return firewalld.policy(5) that forwards for pods whatever zones do."""
     rules = "".join(
         f'  <rule family="ipv{6 if ":" in cidr else 4}"><{end} address="{cidr}"/><accept/></rule>\n'
         for cidr in cidrs

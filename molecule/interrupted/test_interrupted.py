@@ -43,7 +43,6 @@ class Switcher:
         self.site = site
         self.fresh: dict[str, dict[str, Any]] = {}
         self.lasts: dict[str, float] = {}
-        self.killed = 0
 
     @property
     def now(self) -> str:
@@ -137,19 +136,21 @@ def test_an_uninterrupted_switch_tells_how_long_one_takes(
 def test_a_killed_controller_is_not_felt_and_the_next_run_finishes(
     switcher: Switcher, traffic: Traffic, moment: int
 ) -> None:
-    backend = switcher.other
-    switcher.site.set(backend=backend)
-    started = switcher.site.start()
-    started.wait_for(TITLES["prepare"])
-    time.sleep(switcher.lasts[backend] * (moment + 0.5) / MOMENTS)
-    switcher.killed += started.running()
-    started.kill()
-    switcher.settle(backend)
-    demand_unfelt(traffic)
-
-
-def test_the_kills_came_while_there_was_something_to_kill(switcher: Switcher) -> None:
-    assert switcher.killed >= MOMENTS * 3 // 4
+    for _ in range(5):
+        backend = switcher.other
+        switcher.site.set(backend=backend)
+        started = switcher.site.start()
+        began = started.wait_for(TITLES["prepare"])
+        time.sleep(switcher.lasts[backend] * (moment + 0.5) / MOMENTS)
+        killed = started.running()
+        started.kill()
+        switcher.settle(backend)
+        demand_unfelt(traffic)
+        if killed:
+            return
+        # It was faster than the one before; nothing was interrupted.
+        switcher.lasts[backend] = (started.ended or began) - began
+    raise AssertionError("all runs ended before they could be killed")
 
 
 @pytest.mark.parametrize("phase", ["shift", "commit"])

@@ -87,6 +87,8 @@ class Started:
         self.tasks: list[tuple[str, float]] = []
         self._lines: list[str] = []
         self.at = time.time()
+        #: When it told its results, in seconds from its start.
+        self.ended: float | None = None
         self._process = subprocess.Popen(
             argv,
             cwd=PROJECT,
@@ -114,15 +116,20 @@ class Started:
             title = _TASK.match(line)
             if title:
                 self.tasks.append((title[1], time.time() - self.at))
+            elif line.startswith("PLAY RECAP"):
+                self.ended = time.time() - self.at
 
     def running(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def wait_for(self, task: str, timeout: float = 60.0) -> None:
-        """Wait until a task begins whose title contains `task`."""
+    def wait_for(self, task: str, timeout: float = 60.0) -> float:
+        """Wait until a task begins whose title contains `task`; return when, as `tasks` has it."""
         deadline = time.monotonic() + timeout
-        while not any(task in title for title, _at in list(self.tasks)):
+        while True:
+            for title, at in list(self.tasks):
+                if task in title:
+                    return at
             if not self.running() or time.monotonic() > deadline:
                 raise AssertionError(f"no task {task!r} began:\n{''.join(self._lines)}")
             time.sleep(0.005)
