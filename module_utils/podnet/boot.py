@@ -133,15 +133,20 @@ def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def top(name: str) -> str:
+    """Return the path of the directory of the boot files: a link to the one that counts."""
+    return f"{directory(name)}/boot"
+
+
 def read(name: str) -> dict[str, str]:
     """Return the boot files that lie on the host, {} where there are none."""
-    top = Path(directory(name)) / "boot"
     try:
-        return {one.name: one.read_text() for one in sorted(top.iterdir()) if one.is_file()}
+        paths = sorted(Path(top(name)).iterdir())
+        return {one.name: one.read_text() for one in paths if one.is_file()}
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return {}
     except OSError as error:
-        raise PodnetError(f"{top}: cannot be read ({error.strerror})") from error
+        raise PodnetError(f"{top(name)}: cannot be read ({error.strerror})") from error
 
 
 def write(name: str, contents: dict[str, str]) -> None:

@@ -48,6 +48,8 @@ def converge(
     """
     if check:
         return outcome(look(plan, name), phase)
+    # Before the lock is taken, which the replay takes, too.
+    services.await_replay(plan.name, boot.top(plan.name))
     with held(plan.name):
         if run:
             claim.renew(plan.name, run, over)

@@ -14,7 +14,7 @@ from .errors import PodnetError
 from .host import Host
 from .kernel import adopt as flannel
 from .kernel import observe as eyes
-from .kernel import pods, run
+from .kernel import pods, run, services
 from .model import Node, Plan
 from .record import DONE, Record
 from .state import State
@@ -53,6 +53,7 @@ def look(plan: Plan, name: str) -> Look:
     for tool in ("ip", "bridge", "nft"):
         run.find(tool)
     node = own_node(plan, name)
+    services.await_replay(plan.name, boot.top(plan.name))
     known = record.load(plan.name)
     links = eyes.read_links()
     devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Iterable
 
 from ..errors import PodnetError
+from ..lock import DIRECTORY
 from .run import run
 
 _UNITS = "/etc/systemd/system/"
@@ -24,6 +25,19 @@ _RELOADS = {
 def runs_systemd() -> bool:
     """Whether systemd is this host's init (sd_booted(3))."""
     return Path("/run/systemd/system").is_dir()
+
+
+def await_replay(name: str, boot: str) -> None:
+    """Wait until the host has rebuilt network `name` after a boot, which SSH does not wait for.
+
+    Who looks earlier finds nothing there and would build what the plan wants in its place: in the
+    middle of a switch, only the new way, while the peers still use the old one. `boot` is the path
+    of the boot files. The lock is made by the first who works on the network after a boot.
+    """
+    replayed = Path(DIRECTORY, f"{name}.lock").exists() or not Path(boot).exists()
+    if not replayed and runs_systemd():
+        # What the replay cannot do, the run does.
+        run(["systemctl", "start", f"podnet@{name}.service"])
 
 
 def settle(paths: Iterable[str]) -> list[str]:
