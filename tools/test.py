@@ -32,14 +32,14 @@ LOGS = ROOT / ".cache" / "test"
 #: Parts that run side by side: one for each core of a small machine.
 WORKERS = 2
 
-#: Scenarios that count milliseconds have the machine for themselves.
-ALONE = frozenset({"switch", "interrupted"})
+#: What counts milliseconds has the machine for itself, at the end.
+ALONE = frozenset({"switch"})
+
+#: The longest, so begun first: the other worker does the rest meanwhile.
+FIRST = ("interrupted",)
 
 #: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
-
-#: Scenarios that run when they are named only: they were not yet seen to pass on the last changes.
-ON_DEMAND: frozenset[str] = frozenset()
 
 #: Lines of a failed part's output to show, of the thousands that it may have.
 TAIL = 120
@@ -143,9 +143,9 @@ def unit_parts() -> list[Part]:
 
 
 def scenario_names() -> list[str]:
-    """Return molecule's scenarios, those that need the machine for themselves last."""
+    """Return molecule's scenarios, the longest first, those that run alone last."""
     names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    return sorted(names, key=lambda name: name in ALONE)
+    return sorted(names, key=lambda name: (name in ALONE, name not in FIRST))
 
 
 def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
@@ -402,10 +402,10 @@ def main() -> int:
             held = labs
         clear(held)
         parts = lint_parts() if "lint" in wanted else []
+        scenarios = molecule_parts(chosen, home / "molecule")
+        parts += [part for part in scenarios if part.scenario in FIRST]
         parts += unit_parts() if "unit" in wanted else []
-        if "molecule" in wanted:
-            chosen = [name for name in chosen if name in wanted or name not in ON_DEMAND]
-        parts += molecule_parts(chosen, home / "molecule")
+        parts += [part for part in scenarios if part.scenario not in FIRST]
         run(parts, environment(home), count)
         if left := left_labs(held):
             count.failed += 1
