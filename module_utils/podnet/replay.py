@@ -61,6 +61,53 @@ accept() {
   done
 }
 
+# Chains of others that came since the last run of podnet, or changed their policy, and drop what they
+# do not know: print the accepts that pods need there, as in the file.
+dropping() {
+  [ -s forward ] || return 0
+  read -r bridge families <forward
+  comment="-m comment --comment podnet:$name -j ACCEPT"
+  nft list chains | awk -v name="$name" '
+    $1 == "table" { family = $2; table = $3 }
+    $1 == "chain" { chain = $2 }
+    /^\t*type filter hook forward .*policy drop;/ && family ~ /^(ip|ip6|inet)$/ &&
+      !(family == "inet" && (table == name || table == "firewalld")) &&
+      (table chain) ~ /^[A-Za-z0-9_.\/-]+$/ { print family, table, chain }' |
+    while read -r family table chain; do
+      tool=nft
+      case "$family $table $chain" in
+      "ip filter FORWARD") tool=iptables-nft ;;
+      "ip6 filter FORWARD") tool=ip6tables-nft ;;
+      esac
+      case "$family $families" in "ip 6" | "ip6 4") continue ;; esac
+      if [ $tool = nft ] || ! command -v $tool >/dev/null; then
+        rule="nft $family $table $chain"
+        echo "$rule iifname \"$bridge\" accept comment \"podnet:$name from $bridge\""
+        echo "$rule oifname \"$bridge\" accept comment \"podnet:$name to $bridge\""
+      else
+        echo "$tool FORWARD -i $bridge $comment"
+        echo "$tool FORWARD -o $bridge $comment"
+      fi
+    done
+  for family in $families; do
+    case $family in 4) ip=ip ;; *) ip=ip6 ;; esac
+    grep -qx filter "/proc/net/${ip}_tables_names" || continue
+    tool=${ip}tables-legacy
+    if ! command -v $tool >/dev/null; then
+      tool=${ip}tables
+      $tool -V | grep -q nf_tables && continue
+    fi
+    $tool -w -S FORWARD | grep -qx -e "-P FORWARD DROP" || continue
+    echo "$tool FORWARD -i $bridge $comment"
+    echo "$tool FORWARD -o $bridge $comment"
+  done
+} 2>/dev/null
+
+# All accepts, each once.
+accepts() {
+  { cat accepts; dropping; } 2>/dev/null | awk '!seen[$0]++'
+}
+
 # A device on one line, without what follows from the pods that come and go.
 device() {
   ip -o link show dev "$1" 2>/dev/null | sed 's/^[0-9]*: /link /; s/NO-CARRIER,//; s/,LOWER_UP//
@@ -82,15 +129,15 @@ show() {
   ip -4 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
   ip -6 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
   nft list table inet "$name"
-  [ ! -s accepts ] || while read -r tool rest; do
+  accepts | while read -r tool rest; do
     case $tool in
     nft)
       rules=$(nft list chain $(chain $rest)) &&
         echo "nft $rest: $(echo "$rules" | grep -cF "${rest#*comment }")"
       ;;
-    *) "$tool" -w -C $rest && echo "$tool $rest" ;;
+    *) "$tool" -w -C $rest && echo "$tool $rest" || echo "no $tool $rest" ;;
     esac
-  done <accepts
+  done
   [ ! -s "$top/endpoints.batch" ] ||
     sed -n 's/^link add \([^ ]*\) .* netns \(.*\)/\1 \2/p' "$top/endpoints.batch" |
     while read -r device endpoint; do
@@ -128,7 +175,7 @@ replay() {
   [ ! -s fdb.batch ] || bridge -force -batch fdb.batch || status=1
   [ ! -s routes.batch ] || ip -force -batch routes.batch || status=1
   [ ! -s tables.nft ] || nft -f tables.nft || status=1
-  [ ! -s accepts ] || accept <accepts || status=1
+  accepts | accept || status=1
   if [ -s "$top/endpoints.batch" ]; then
     missing <"$top/endpoints.batch" | ip -force -batch - || status=1
     # Not -force: ip goes on with the rest in two processes when it cannot enter a namespace.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -87,6 +88,53 @@ def test_a_replay_repairs_drift_and_says_so(host: Host, drift: str) -> None:
     assert REPAIRED[drift] in host.run(*REPLAY)
     assert kernel(host) == good
     assert host.run(*REPLAY) == ""
+
+
+# fmt: off
+#: What begins to drop what is forwarded -> the rule that pods need then, and how it goes again.
+DROPPING = {
+    "iptables-nft -P FORWARD DROP":
+        ("> iptables-nft FORWARD -i cni0", "iptables-nft -P FORWARD ACCEPT"),
+    "ip6tables-nft -P FORWARD DROP":
+        ("> ip6tables-nft FORWARD -o cni0", "ip6tables-nft -P FORWARD ACCEPT"),
+    "iptables-legacy -P FORWARD DROP":
+        ("> iptables-legacy FORWARD -i cni0", "iptables-legacy -P FORWARD ACCEPT"),
+    "nft add table inet wall; nft add chain inet wall f "
+    "'{ type filter hook forward priority 10; policy drop; }'":
+        ('> nft inet wall f iifname "cni0"', "nft delete table inet wall"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("command", DROPPING)
+def test_a_replay_opens_what_began_to_drop_for_pods(host: Host, command: str) -> None:
+    plan = document(2)
+    applied(host, plan)
+    host.run(*REPLAY)
+    assert host.run(*REPLAY) == ""
+    rule, undo = DROPPING[command]
+    host.run("sh", "-ec", command)
+    said = host.run(*REPLAY)
+    assert rule in said, said
+    assert host.run(*REPLAY) == ""
+    # Podnet itself finds them in place; what it has to do is to write them down.
+    assert [one for one in converge(host, plan, check=True)["lines"] if "boot" not in one] == []
+    applied(host, plan)
+    assert host.run(*REPLAY) == ""
+    remove(host)
+    assert "podnet" not in host.run("nft", "list", "ruleset") + host.run("iptables-legacy-save")
+    host.run("sh", "-ec", undo)
+
+
+def test_a_replay_leaves_chains_alone_where_it_shall(host: Host) -> None:
+    plan = json.loads(document(2))
+    plan["nodes"][0]["leave_alone"] = ["forward"]
+    applied(host, json.dumps(plan))
+    host.run(*REPLAY)
+    host.run("iptables-nft", "-P", "FORWARD", "DROP")
+    assert host.run(*REPLAY) == ""
+    host.run("iptables-nft", "-P", "FORWARD", "ACCEPT")
+    remove(host)
 
 
 def test_a_replay_leaves_a_host_to_the_run_that_holds_it(host: Host) -> None:
