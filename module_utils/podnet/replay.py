@@ -61,8 +61,8 @@ accept() {
   done
 }
 
-# Chains of others that came since the last run of podnet, or changed their policy, and drop what they
-# do not know: print the accepts that pods need there, as in the file.
+# Chains of others that came since the last run of podnet, or changed their policy, and drop what
+# they do not know: print the accepts that pods need there, as in the file.
 dropping() {
   [ -s forward ] || return 0
   read -r bridge families <forward
