@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from podnet import files, info
 from podnet.errors import PodnetError
@@ -285,6 +285,8 @@ def test_each_place_alone(value: Any) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@example([(("links", (4, "ifname")), "\x00")])
+@example([(("links", (4, "ifname")), "\ud800")])
 @given(st.lists(st.tuples(st.sampled_from(PLACES), hostile), min_size=1, max_size=4))
 def test_several_places(damages: list[tuple[tuple[str, tuple[Any, ...]], Any]]) -> None:
     said = copy.deepcopy(GOOD)

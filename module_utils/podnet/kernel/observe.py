@@ -291,7 +291,8 @@ def read_sysctls(keys: Iterable[str]) -> dict[str, str]:
     for key in keys:
         try:
             values[key] = sysctl_path(key).read_text().strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # ValueError: not even a file could have that name.
             continue
         except OSError as error:
             raise PodnetError(f"sysctl {key}: cannot be read ({error.strerror})") from error
