@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.scenario.cluster import Cluster, Snapshot, difference
+from tests.traffic import Traffic
 
 
 def lines(before: dict[str, Snapshot], after: dict[str, Snapshot]) -> dict[str, list[str]]:
@@ -25,12 +26,14 @@ def about(entries: Iterable[str], *words: str) -> bool:
 
 
 def test_a_new_host_is_nothing_but_new_entries_on_the_others(cluster: Cluster) -> None:
-    before = cluster.snapshots()
-    cluster.lab.add("n4")
-    cluster.remember("n4")
-    assert cluster.site().changed_hosts == {"n1", "n2", "n3", "n4"}
-    assert cluster.allocations()["n4"] == {"subnet": "10.244.3.0/24"}
-    changes = lines(before, {host: cluster.snapshot(host) for host in before})
+    with Traffic(cluster.lab) as traffic:
+        before = cluster.snapshots()
+        cluster.lab.add("n4")
+        cluster.remember("n4")
+        assert cluster.site().changed_hosts == {"n1", "n2", "n3", "n4"}
+        assert cluster.allocations()["n4"] == {"subnet": "10.244.3.0/24"}
+        changes = lines(before, {host: cluster.snapshot(host) for host in before})
+    assert not traffic.result.failures, traffic.result.table()
     for host, entries in changes.items():
         assert len(entries) == 3, (host, entries)
         assert about(entries, "+ routes: ", "+ neighbours: ", "+ fdb: "), entries
@@ -40,11 +43,13 @@ def test_a_new_host_is_nothing_but_new_entries_on_the_others(cluster: Cluster) -
 
 
 def test_a_dead_host_is_removed_while_it_is_down(cluster: Cluster) -> None:
-    before = {host: cluster.snapshot(host) for host in ("n1", "n2", "n4")}
-    cluster.lab.power_cut("n3")
-    run = cluster.play("remove_node.yml", "-e", "podnet_node=n3")
-    assert "n3 is out of the network" in run.message, run.output
-    changes = lines(before, {host: cluster.snapshot(host) for host in before})
+    with Traffic(cluster.lab, ["n1", "n2", "n4"]) as traffic:
+        before = {host: cluster.snapshot(host) for host in ("n1", "n2", "n4")}
+        cluster.lab.power_cut("n3")
+        run = cluster.play("remove_node.yml", "-e", "podnet_node=n3")
+        assert "n3 is out of the network" in run.message, run.output
+        changes = lines(before, {host: cluster.snapshot(host) for host in before})
+    assert not traffic.result.failures, traffic.result.table()
     for host, entries in changes.items():
         assert len(entries) == 3, (host, entries)
         assert about(entries, "- routes: ", "- neighbours: ", "- fdb: "), entries
