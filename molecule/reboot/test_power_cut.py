@@ -91,7 +91,6 @@ def test_all_hosts_lose_power_each_at_another_moment_of_a_bootstrap(site: Site) 
         for host in site.hosts:
             site.lab.start(host)
         ended = run.wait()
-        assert ended.status != 0, "nobody noticed"
         assert "Traceback" not in ended.output, ended.output
         states = {host: unit(site, host) for host in site.hosts}
         # Nothing yet, or all of it.
