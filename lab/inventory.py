@@ -65,11 +65,11 @@ def ssh_config(hosts: Sequence[Host], directory: Path, netns: str) -> str:
         f"  UserKnownHostsFile {directory / 'known_hosts'}\n"
         "  GlobalKnownHostsFile /dev/null\n"
         "  StrictHostKeyChecking yes\n"
-        f"  ProxyCommand nsenter --net={netns_path(netns)} -- nc -F %h %p\n"
+        f"  ProxyCommand nsenter --net={netns_path(netns)} -- nc -F -w 10 %h %p\n"
         "  ProxyUseFdpass yes\n"
         # A host that was cut off must not hold a test for the kernel's two minutes.
         "  ConnectTimeout 10\n"
-        "  ServerAliveInterval 5"
+        "  ServerAliveInterval 3"
     )
     return "\n".join(lines) + "\n"
 

@@ -140,7 +140,7 @@ class Started:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def wait(self, timeout: float = 120.0) -> Ended:
+    def wait(self, timeout: float = 240.0) -> Ended:
         """Wait for its end."""
         try:
             status = self._process.wait(timeout)

@@ -39,7 +39,7 @@ def test_ssh_config_checks_host_keys() -> None:
     text = inventory.ssh_config(HOSTS, RUN, "podnet-lab-lab")
     assert "StrictHostKeyChecking yes" in text
     assert "Host n1\n  HostName 192.0.2.11\n" in text
-    assert "--net=/run/netns/podnet-lab-lab -- nc -F %h %p" in text
+    assert "--net=/run/netns/podnet-lab-lab -- nc -F -w 10 %h %p" in text
 
 
 def test_known_hosts() -> None:
