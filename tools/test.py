@@ -2,9 +2,11 @@
 
     python tools/test.py [lint] [unit] [molecule] [SCENARIO...]
 
-Goes on after a failure, to show all of them. The last line is `N passed, N failed`: each linter and
-each scenario counts as one, pytest's tests as so many. The status is 0 only if something ran and
-nothing failed; a part that executed nothing has failed.
+Goes on after a failure, to show all of them. Parts run side by side, and some scenarios count
+lost pings; so one that fails beside others is shown, then run once more, alone, and that counts.
+The last line is `N passed, N failed`: each linter and each scenario counts as one, pytest's tests
+as so many. The status is 0 only if something ran and nothing failed; a part that executed nothing
+has failed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import time
 import traceback
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -65,12 +67,16 @@ _YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
 
 @dataclass
 class Part:
-    """A command that passes or fails. `junit`: it counts the tests in that file, not itself."""
+    """A command that passes or fails. `junit`: it counts the tests in that file, not itself.
+
+    `alone`: nothing else runs meanwhile.
+    """
 
     name: str
     argv: Sequence[str]
     junit: Path | None = None
     scenario: str = ""
+    alone: bool = False
     timeout: float = 600
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -161,7 +167,14 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
         }
         argv += ["test", "-s", name]
         parts.append(
-            Part(f"molecule {name}", argv, scenario=name, timeout=2000, environment=environment)
+            Part(
+                f"molecule {name}",
+                argv,
+                scenario=name,
+                alone=name in ALONE,
+                timeout=2000,
+                environment=environment,
+            )
         )
     return parts
 
@@ -181,7 +194,7 @@ def run(parts: Sequence[Part], base: dict[str, str], count: Count) -> None:
                 overdue = time.monotonic() - one.begin > one.part.timeout
                 if one.process.poll() is not None or overdue:
                     running.remove(one)
-                    _finish(one, overdue and one.process.returncode is None, count)
+                    waiting += _finish(one, overdue and one.process.returncode is None, count)
             time.sleep(0.05)
     finally:
         for one in running:
@@ -190,9 +203,9 @@ def run(parts: Sequence[Part], base: dict[str, str], count: Count) -> None:
 
 
 def _may_start(part: Part, running: Sequence[Running]) -> bool:
-    if part.scenario in ALONE:
+    if part.alone:
         return not running
-    return len(running) < WORKERS and not any(one.part.scenario in ALONE for one in running)
+    return len(running) < WORKERS and not any(one.part.alone for one in running)
 
 
 def _start(part: Part, base: dict[str, str]) -> Running:
@@ -213,7 +226,8 @@ def _start(part: Part, base: dict[str, str]) -> Running:
     return Running(part, process, time.monotonic())
 
 
-def _finish(one: Running, overdue: bool, count: Count) -> None:
+def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
+    """Count and print a part's result; return what has to run once more."""
     part = one.part
     if overdue:
         _end(one)
@@ -233,7 +247,8 @@ def _finish(one: Running, overdue: bool, count: Count) -> None:
         details = f"{passed} passed, {failed} failed, "
     elif part.scenario and not problem and _tests(LOGS / f"molecule-{part.scenario}.xml")[0] == 0:
         problem = "its verify step did not run"
-    if not part.junit:
+    again = bool(problem and part.scenario and not part.alone)
+    if not part.junit and not again:
         count.passed += not problem
         count.failed += bool(problem)
     print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{seconds:.0f} s)", flush=True)
@@ -245,6 +260,10 @@ def _finish(one: Running, overdue: bool, count: Count) -> None:
         if part.scenario:
             _end(one)
             lab_down(lab_name(part.scenario))
+    if not again:
+        return []
+    print(f"again  {part.name}, alone, when all others have ended", flush=True)
+    return [replace(part, alone=True)]
 
 
 def _problem(one: Running, overdue: bool) -> str:

@@ -22,7 +22,7 @@ TREES = ("/etc", "/opt", "/usr/local", "/usr/lib/systemd", "/usr/lib/cni", "/var
 VOLATILE = re.compile(
     r"/run/(log|systemd/(?!system/)|udev|user|utmp|sshd|dbus|lock|credentials|host|blkid|mount"
     r"|containerd|initctl|motd)"
-    r"|/var/lib/(systemd|apt|dpkg|dbus|containerd|private|logrotate|urandom)"
+    r"|/var/lib/(systemd|apt|dpkg|dbus|containerd|private|logrotate|urandom|NetworkManager)"
     r"|/etc/(\.updated|mtab|ld\.so\.cache|resolv\.conf|\.pwd\.lock)"
     r"|/run/[^/]+\.(pid|sock|lock)"
     # Where host-local goes on: a counter.

@@ -96,13 +96,14 @@ def test_scenarios_that_count_milliseconds_run_alone(logs: Path) -> None:
     file = logs / "order"
     script = f"echo begin $0 >> {file}; sleep 0.3; echo end $0 >> {file}"
     names = ["a", "switch", "b"]
-    parts = [
-        Part(name, ["/bin/sh", "-c", script, name], scenario=name, environment={}) for name in names
-    ]
+    parts = [Part(name, ["/bin/sh", "-c", script, name], alone=name == "switch") for name in names]
     runner.run(parts, dict(os.environ), runner.Count())
     assert file.read_text().split("\n")[:-1] == [
         word for name in names for word in (f"begin {name}", f"end {name}")
     ]
+    assert [
+        part.scenario for part in runner.molecule_parts(["switch", "vxlan"], logs) if part.alone
+    ] == ["switch"]
 
 
 def test_the_callers_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +116,24 @@ def test_the_callers_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch
     assert shown["LC_ALL"] == "C.UTF-8"
     assert shown["PATH"].split(":")[0] == str(Path(sys.executable).parent)
     assert "/usr/sbin" in shown["PATH"]
+
+
+def test_a_scenario_that_fails_beside_others_is_run_once_more_alone(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def scenario(name: str, script: str) -> Part:
+        said = logs / f"molecule-{name}.xml"
+        environment = {"PODNET_JUNIT": str(said)}
+        script = f"{script}; echo '{junit(1)}' >{said}"
+        return shell(f"molecule {name}", script, scenario=name, environment=environment)
+
+    once = f"test -e {logs}/tried || {{ touch {logs}/tried; exit 1; }}"
+    assert outcome(scenario("flaky", once), scenario("bad", "exit 1"), shell("one", "true")) == (
+        2,
+        1,
+    )
+    shown = capsys.readouterr().out
+    assert shown.count("FAILED  molecule flaky") == 1
+    assert shown.count("again  molecule flaky, alone") == 1
+    assert shown.count("FAILED  molecule bad") == 2
+    assert shown.count("again  molecule bad") == 1
