@@ -86,9 +86,14 @@ def release(name: str, run: str = "") -> None:
             path.unlink()
 
 
+def is_run(text: str) -> bool:
+    """Whether `text` names a run; what stands in a claim may come from anybody on the host."""
+    return _RUN.match(text) is not None
+
+
 def by(run: str) -> str:
     """Return who a run is, for people."""
-    if not _RUN.match(run):
+    if not is_run(run):
         return "unknown"
     started, process, _machine, who = run.split(" ")
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(float(started)))
@@ -101,11 +106,11 @@ def is_older(run: str, other: str) -> bool:
 
 
 def _order(run: str) -> tuple[float, str]:
-    return (float(run.split(" ", maxsplit=1)[0]) if _RUN.match(run) else 0.0, run)
+    return (float(run.split(" ", maxsplit=1)[0]) if is_run(run) else 0.0, run)
 
 
 def _demand_run(run: str) -> None:
-    if not _RUN.match(run):
+    if not is_run(run):
         raise PodnetError(f"run: {run!r} is not what podnet_plan returned as run")
 
 

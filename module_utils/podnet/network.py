@@ -82,12 +82,8 @@ def target(seen: Look, phase: str) -> State:
     after.files.update(others.drop_ins(name, after.links, seen.managers, lasting.sysctls, ranges))
     after.boot = boot.render(lasting)
     if "forward" not in seen.node.leave_alone:
-        families = [
-            word
-            for word, cidr in (("4", seen.plan.cluster_cidr), ("6", seen.plan.cluster_cidr6))
-            if cidr
-        ]
-        after.boot["forward"] = f"{seen.plan.bridge} {' '.join(families)}\n"
+        families = " ".join("6" if ":" in cidr else "4" for cidr in ranges)
+        after.boot["forward"] = f"{seen.plan.bridge} {families}\n"
     return after
 
 

@@ -35,10 +35,9 @@ def name(process: int) -> str:
 
 def has_ended(run: str, idle: float) -> bool:
     """Whether a run is over: its claim is too old, or its process here is gone."""
-    words = run.split(" ")
-    if idle >= claim.LASTS or len(words) != 4:
+    if idle >= claim.LASTS or not claim.is_run(run):
         return True
-    begun, process, machine, _who = words
+    begun, process, machine, _who = run.split(" ")
     return machine == _machine() and f"{_begun(int(process)):.2f}" != begun
 
 

@@ -83,6 +83,8 @@ def test_a_run_is_a_process_here_or_nobody_knows() -> None:
         assert this_run.has_ended(f"{begun} {pid} 00000000 {who}", claim.LASTS)
         process.kill()
     assert this_run.has_ended(run, 0)
+    # What a host says in its place is no run, and no error of ours.
+    assert this_run.has_ended(f"when who {machine} {who}", 0)
 
 
 def test_of_two_that_wait_for_each_other_the_younger_gives_up_first() -> None:
