@@ -20,12 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.checks import host_names, show
 from podnet.errors import PodnetError, message
-from podnet.plan_run import run
+from podnet.plan_run import keep, run
 from podnet.this_run import name as run_name
 
 #: The inventory's values are checked by the planner itself.
 ARGUMENTS = {
-    "hosts": {"type": "list", "elements": "dict", "required": True},
+    "hosts": {"type": "list", "elements": "dict"},
+    "keep": {"type": "dict"},
     "allocations_file": {"type": "path"},
     "release": {"type": "raw", "default": []},
     "write": {"type": "bool", "default": True},
@@ -34,6 +35,10 @@ ARGUMENTS = {
 
 def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do what the options ask; return the result."""
+    if options["keep"] is not None:
+        return keep(options["keep"], write=options["write"] and not check_mode)
+    if options["hosts"] is None:
+        raise PodnetError("hosts: missing; the filter podnet_inventory collects them")
     try:
         release = host_names(options["release"])
     except ValueError as error:

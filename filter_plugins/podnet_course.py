@@ -12,7 +12,8 @@ from typing import Any
 # Ansible puts module_utils on modules' path, not on that of filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet import course, this_run
+from podnet import course, knowledge, this_run
+from podnet.edition import Edition
 
 
 def decide(
@@ -20,16 +21,37 @@ def decide(
     nodes: Sequence[str],
     hosts: Sequence[str],
     forced: object,
+    older: object = False,
 ) -> dict[str, Any]:
     """Return a `podnet.course.Course` as a dict.
 
     `nodes` is the whole group, `hosts` those of this run; each holds a registered
-    `_podnet_seen`.
+    `_podnet_seen` and `_podnet_plan`. With `older`, the allocations file goes before what hosts
+    have seen.
     """
     looked = {str(host): hostvars[host].get("_podnet_seen") or {} for host in hosts}
     limited = len(looked) < len(nodes)
     names = [str(node) for node in nodes]
-    return course.decide(names, looked, limited, bool(forced), this_run.has_ended)._asdict()
+    plan = hostvars[hosts[0]]["_podnet_plan"]
+    against = knowledge.objections(
+        Edition(**plan["edition"]),
+        plan["allocations_file"],
+        plan["release"],
+        {host: (seen.get("pending") or {}).get("knowledge") for host, seen in looked.items()},
+    )
+    result = course.decide(
+        names,
+        looked,
+        limited,
+        bool(forced),
+        this_run.has_ended,
+        objections=() if older else against,
+    )._asdict()
+    if older:
+        result["notes"] += [
+            f"podnet_force_allocations is set, so not heeded: {it}" for it in against
+        ]
+    return result
 
 
 def failures(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:

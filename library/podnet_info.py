@@ -85,10 +85,14 @@ pending:
   description:
     - What a run would change. C(network), C(cni) and C(endpoints) count changes, C(total) is
       their sum. C(switching) tells whether all hosts have to go through it in step. C(mtu) is what
-      pods will have.
+      pods will have. C(knowledge) is what the host's record knows of the network, null where it
+      knows nothing. That is its name there, the edition of the allocations that it has seen, and
+      subnets that it knows as another node's.
   returned: when O(gather) has V(pending)
   type: dict
-  sample: {network: 0, cni: 0, endpoints: 0, total: 0, switching: false, mtu: 1450}
+  sample: {network: 0, cni: 0, endpoints: 0, total: 0, switching: false, mtu: 1450,
+           knowledge: {node: n1, edition: {id: 5f0c2d8e91ab34c7, generation: 4,
+                       digest: 0d3f6a9b2c417e58}, taken: []}}
 claimed:
   description: Whether the host is claimed for O(run).
   returned: with O(run)

@@ -20,9 +20,16 @@ options:
     description:
       - The hosts with their variables, as the filter C(podnet_inventory) collects them. Values are
         checked by the module.
+      - Required unless O(keep) is given.
     type: list
     elements: dict
-    required: true
+  keep:
+    description:
+      - What an earlier call with O(write=false) returned as RV(keep). Its allocations are written
+        and nothing is planned, so the plan that hosts were looked at with is the one that is
+        applied.
+      - Fails, and writes nothing, where the file has changed since that call.
+    type: dict
   allocations_file:
     description:
       - Path of the file, before what the inventory says in C(podnet_allocations_file).
@@ -64,6 +71,11 @@ EXAMPLES = r"""
   podnet_plan:
     hosts: "{{ hostvars | podnet_inventory(groups['podnet_nodes']) }}"
     release: [n3]
+  run_once: true
+
+- name: Keep the allocations of a plan that was made with write set to false
+  podnet_plan:
+    keep: "{{ _podnet_plan.keep }}"
   run_once: true
 """
 
@@ -108,7 +120,7 @@ direct:
   elements: dict
 run:
   description: What this run is called, for C(run) of other modules.
-  returned: success
+  returned: success, without O(keep)
   type: str
   sample: 1764036785.25 4711 8f14e45f root@controller
 pending:
@@ -119,4 +131,21 @@ allocations_file:
   description: Path of the allocations file.
   returned: success
   type: str
+edition:
+  description:
+    - Which edition of the allocations the plan was made from. C(id) is that of the network, made
+      when the file was first written; C(generation) grows with every change of what it says.
+    - C(id) is empty for a file that an older podnet wrote, until it is next written.
+  returned: success
+  type: dict
+  sample: {id: 5f0c2d8e91ab34c7, generation: 4, digest: 0d3f6a9b2c417e58}
+keep:
+  description: For the option O(keep) of a later call.
+  returned: success, without O(keep)
+  type: dict
+release:
+  description: The names that O(release) held.
+  returned: success, without O(keep)
+  type: list
+  elements: str
 """

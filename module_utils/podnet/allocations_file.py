@@ -10,6 +10,7 @@ without hosts; in any other shape it would warn about every key.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Callable
 
 from . import checks
 from .allocation import Pool
+from .edition import NONE, Edition
 from .errors import PodnetError
 from .model import is_network_name, pack, split_cidr
 
@@ -27,6 +29,7 @@ _HEADER = """\
 # Which node owns which subnet of the pod network. podnet writes this file; commit it.
 # A node keeps its subnet for as long as its line is here, also after it left the inventory;
 # site.yml -e podnet_release=NAME gives the subnet of such a node free.
+# By id, generation and digest hosts tell an old copy of this file from the newest.
 podnet_allocations:
   vars:
 """
@@ -39,6 +42,9 @@ _NOT_TEXT = re.compile(r"(y|n|yes|no|on|off|true|false|null)\Z", re.IGNORECASE)
 _KEYS = (
     "version",
     "network",
+    "id",
+    "generation",
+    "digest",
     "cluster_cidr",
     "node_prefix",
     "cluster_cidr6",
@@ -52,13 +58,15 @@ _SETTING = re.compile(rf"    ([a-z_0-9]+):(?:[ ]+({_STRING}|[^ #\"'][^ ]*))?{_EN
 _NODE = re.compile(rf"      ({_STRING}|[^ #\"'{{}}\[\]][^ ]*):[ ]+\{{([^{{}}]*)\}}{_END}\Z")
 _SUBNET = re.compile(r"[ ]*(subnet6?):[ ]+([\"']?)([0-9a-f.:]+/[0-9]+)\2[ ]*\Z")
 _NUMBER = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
+_GENERATION = re.compile(r"[1-9][0-9]{0,8}\Z", re.ASCII)
 
 
 @dataclass
 class Allocations:
     """Who has what. `nodes` maps a host's name to (subnet, subnet6); "" is none.
 
-    The CIDRs and prefixes are those that the subnets were carved from.
+    The CIDRs and prefixes are those that the subnets were carved from. `edition` tells two states
+    of the file apart and is no part of what it says.
     """
 
     network: str
@@ -67,11 +75,29 @@ class Allocations:
     cluster_cidr6: str = ""
     node_prefix6: int = 0
     nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    edition: Edition = field(default=NONE, compare=False)
+
+
+def digest(allocations: Allocations) -> str:
+    """Return 16 hex digits for what the file says; its comments and its edition do not count."""
+    text = "\n".join([allocations.network, *_content(allocations)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def render(allocations: Allocations) -> str:
     """Return the text of the file."""
     lines = [f"    version: {_VERSION}", f"    network: {_quoted(allocations.network)}"]
+    edition = allocations.edition
+    if edition.id:
+        lines.append(f'    id: "{edition.id}"')
+        lines.append(f"    generation: {edition.generation}")
+        lines.append(f'    digest: "{edition.digest}"')
+    return _HEADER + "\n".join([*lines, *_content(allocations)]) + "\n"
+
+
+def _content(allocations: Allocations) -> list[str]:
+    """Return the lines that say who has what."""
+    lines = []
     if allocations.cluster_cidr:
         lines.append(f"    cluster_cidr: {allocations.cluster_cidr}")
         lines.append(f"    node_prefix: {allocations.node_prefix}")
@@ -83,7 +109,7 @@ def render(allocations: Allocations) -> str:
         parts = [f"subnet: {subnet}"] if subnet else []
         parts += [f'subnet6: "{subnet6}"'] if subnet6 else []
         lines.append(f"      {_quoted(name)}: {{{', '.join(parts)}}}")
-    return _HEADER + "\n".join(lines) + "\n"
+    return lines
 
 
 def parse(text: str, path: str) -> Allocations:
@@ -196,7 +222,7 @@ class _Reader:
             )
         if not is_network_name(settings.get("network")):
             raise self._wrong(f"network {_cut(settings.get('network', ''))} is not a name", 1)
-        allocations = Allocations(settings["network"], nodes=self.nodes)
+        allocations = Allocations(settings["network"], nodes=self.nodes, edition=self._edition())
         for family, suffix in ((4, ""), (6, "6")):
             cidr = settings.get("cluster_cidr" + suffix, "")
             prefix = settings.get("node_prefix" + suffix, "")
@@ -215,6 +241,20 @@ class _Reader:
             setattr(allocations, "cluster_cidr" + suffix, canonical)
             setattr(allocations, "node_prefix" + suffix, int(prefix))
         return allocations
+
+    def _edition(self) -> Edition:
+        found = [self.settings.get(key, "") for key in ("id", "generation", "digest")]
+        if found == ["", "", ""]:
+            return NONE
+        number = int(found[1]) if _GENERATION.match(found[1]) else 0
+        edition = Edition(found[0], number, found[2])
+        if not edition.is_valid():
+            raise self._wrong(
+                "id and digest must be 16 hexadecimal digits, and generation a number from 1, not"
+                f" {_cut(', '.join(found))}",
+                1,
+            )
+        return edition
 
     def _check_subnets(self, allocations: Allocations) -> None:
         """One length and no two equal: then no two overlap."""

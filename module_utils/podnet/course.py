@@ -30,15 +30,17 @@ def decide(
     limited: bool,
     forced: bool,
     has_ended: Callable[[str, float], bool] = lambda _run, _idle: False,
+    *,
+    objections: Sequence[str] = (),
 ) -> Course:
     """Return how to go on.
 
     `nodes` are all hosts of the group; `looked` maps each host of this run to the result of
     `podnet_info` (with `pending`, `failed` or `unreachable`). `limited`: the run has a --limit;
     `forced`: the user wants a switch under it all the same. `has_ended` says it of a run that has
-    claimed a host.
+    claimed a host. `objections` are what hosts know better than the plan does (knowledge.py).
     """
-    wrong = failures(looked)
+    wrong = [*failures(looked), *objections]
     if wrong:
         lines = ["Nothing was changed on any host, because of:", *wrong]
         return Course(REFUSE, "\n".join(lines), [], [], [])

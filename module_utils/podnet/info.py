@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import attach, network
+from . import attach, knowledge, network
 from .errors import PodnetError
 from .look import look
 from .model import Plan, is_network_name
@@ -83,6 +83,7 @@ def pending(
             "total": sum(counts.values()),
             "switching": found.switching,
             "mtu": mtu,
+            "knowledge": knowledge.testify(plan, seen.record),
         },
         [*found.warnings, *attached.warnings],
     )

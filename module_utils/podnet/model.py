@@ -12,6 +12,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Mapping
 
+from .edition import NONE, Edition
 from .errors import PodnetError
 
 #: The mark on our routes: an unassigned number of /etc/iproute2/rt_protos ("p" in ASCII).
@@ -169,7 +170,7 @@ class Plan:
     """What the whole network must look like; a pure function of inventory and allocations.
 
     `mtu` is "auto", "portable" or a number as text. `underlay` is the family (4 or 6) that VXLAN
-    packets travel over.
+    packets travel over. `edition` is that of the allocations which the subnets come from.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Plan:
     underlay: int
     cni: Cni
     nodes: Mapping[str, Node]
+    edition: Edition = NONE
 
     def to_document(self) -> dict[str, Any]:
         """Return the plan as JSON types; empty fields of nodes are left out to keep it small."""
@@ -204,7 +206,10 @@ class Plan:
                     for one in node.endpoints
                 ]
             nodes.append(entry)
-        document = {key: value for key, value in vars(self).items() if key not in ("cni", "nodes")}
+        apart = ("cni", "nodes", "edition")
+        document = {key: value for key, value in vars(self).items() if key not in apart}
+        if self.edition.id:
+            document["edition"] = self.edition._asdict()
         cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
         return dict(document, version=VERSION, cni=cni, nodes=nodes)
 
@@ -230,7 +235,8 @@ class Plan:
                 alone = tuple(entry.get("leave_alone", ()))
                 node = Node(**dict(entry, endpoints=endpoints, leave_alone=alone))
                 nodes[node.name] = node
-            plan = cls(cni=cni, nodes=nodes, **fields)
+            edition = Edition(**fields.pop("edition", {}))
+            plan = cls(cni=cni, nodes=nodes, edition=edition, **fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise PodnetError(f"plan: damaged ({error}); make it with podnet_plan") from error
         plan._validate()
@@ -265,6 +271,7 @@ class Plan:
         ):
             _demand(cidr == "" or _is_cidr(cidr, family), label, cidr)
         _demand(bool(self.cluster_cidr or self.cluster_cidr6), "cluster_cidr", "")
+        _demand(self.edition.is_valid(), "edition", tuple(self.edition))
         for node in self.nodes.values():
             node_validate(node)
 

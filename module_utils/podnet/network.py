@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Sequence
 
-from . import boot, others, phases, record, repair
+from . import boot, knowledge, others, phases, record, repair
 from .desire import bridge_mac
 from .diff import Change, changes
 from .kernel import observe as eyes
@@ -91,6 +91,7 @@ def record_after(seen: Look, phase: str, after: State) -> Record:
     """Return the record that stands when `phase` has led to `after`."""
     finished = phase in (phases.COMMIT, phases.ALL)
     bridge = after.links[seen.plan.bridge]
+    noted = knowledge.note(seen.plan, seen.record)
     return Record(
         node=seen.node.name,
         parameters=record.parameters(seen.plan),
@@ -102,6 +103,10 @@ def record_after(seen: Look, phase: str, after: State) -> Record:
         pod_mtu=after.links[seen.plan.bridge].mtu,
         mac=_known_mac(seen, finished),
         bridge_mac="" if bridge.mac == bridge_mac(seen.node) else bridge.mac,
+        network=noted.edition.id,
+        generation=noted.edition.generation,
+        digest=noted.edition.digest,
+        nodes=noted.nodes,
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
+from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 from . import allocations_store as store
 from . import plan_report
-from .allocations_file import parse, render
+from .allocations_file import Allocations, digest, parse, render
+from .edition import NONE, Edition
+from .errors import PodnetError
 from .inventory import Inventory, read_inventory
 from .planning import Outcome, make_plan
 
@@ -37,7 +42,43 @@ def run(
                 outcome, after = _plan(inventory, before, release)
             if after != before:
                 store.save(path, after)
-    return _result(outcome, path, before, after)
+    return {**_result(outcome, path, before, after), "release": list(release)}
+
+
+def keep(kept: Mapping[str, Any], write: bool = True, wait: float = 10.0) -> dict[str, Any]:
+    """Write the allocations that belong to a plan which `run` made without writing.
+
+    `kept` is what `run` returned as "keep": the hosts were looked at with that plan's document, so
+    nothing is planned again. Raises PodnetError, having written nothing, where the file has changed
+    since: the plan would be another one by now.
+    """
+    path, found, text = (kept.get(key) for key in ("path", "found", "text"))
+    if not isinstance(path, str) or not isinstance(found, str) or not isinstance(text, str):
+        raise PodnetError("keep: not what podnet_plan returned as keep")
+    before = store.load(path)
+    _demand_same(path, before, found)
+    changed = text not in ("", before)
+    if changed and write:
+        parse(text, path)
+        with store.locked(path, wait):
+            _demand_same(path, store.load(path), found)
+            store.save(path, text)
+    result: dict[str, Any] = {"changed": changed, "allocations_file": path}
+    if changed:
+        result["diff"] = _diff(path, before, text)
+    return result
+
+
+def _demand_same(path: str, text: str | None, found: str) -> None:
+    if _hash(text) != found:
+        raise PodnetError(
+            f"{path}: changed since this run has read it, so its plan is not the one any more that"
+            " the hosts were looked at with. Nothing was changed by this run; run again"
+        )
+
+
+def _hash(text: str | None) -> str:
+    return "" if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plan(inventory: Inventory, text: str | None, release: Sequence[str]) -> tuple[Outcome, str]:
@@ -47,9 +88,37 @@ def _plan(inventory: Inventory, text: str | None, release: Sequence[str]) -> tup
     """
     recorded = None if text is None else parse(text, inventory.allocations_file)
     outcome = make_plan(inventory, recorded, release)
-    if text is not None and recorded == outcome.allocations:
+    edition = _edition(recorded, outcome.allocations)
+    outcome = replace(
+        outcome,
+        plan=replace(outcome.plan, edition=edition),
+        allocations=replace(outcome.allocations, edition=edition),
+    )
+    if text and recorded and recorded == outcome.allocations and recorded.edition == edition:
         return outcome, text
     return outcome, render(outcome.allocations)
+
+
+def _edition(recorded: Allocations | None, after: Allocations) -> Edition:
+    """Return the edition of what the file must say.
+
+    A digest that is not that of the file's lines tells that somebody has edited or merged them:
+    that is another generation, too, so hosts do not take it for the one they know.
+    """
+    said = digest(after)
+    old = recorded.edition if recorded else NONE
+    if recorded == after and (not old.id or old.digest == said):
+        return old
+    return Edition(old.id or secrets.token_hex(8), old.generation + 1, said)
+
+
+def _diff(path: str, before: str | None, after: str) -> dict[str, str]:
+    return {
+        "before_header": path + ("" if before is not None else " (absent)"),
+        "after_header": path,
+        "before": before or "",
+        "after": after,
+    }
 
 
 def _result(outcome: Outcome, path: str, before: str | None, after: str) -> dict[str, Any]:
@@ -65,12 +134,9 @@ def _result(outcome: Outcome, path: str, before: str | None, after: str) -> dict
         "free": outcome.free,
         "direct": plan_report.direct_pairs(outcome),
         "allocations_file": path,
+        "edition": outcome.plan.edition._asdict(),
+        "keep": {"path": path, "found": _hash(before), "text": "" if before == after else after},
     }
     if before != after:
-        result["diff"] = {
-            "before_header": path + ("" if before is not None else " (absent)"),
-            "after_header": path,
-            "before": before or "",
-            "after": after,
-        }
+        result["diff"] = _diff(path, before, after)
     return result

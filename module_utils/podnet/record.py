@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import files
+from .edition import Edition
 from .errors import PodnetError
 from .model import Plan
 
@@ -29,7 +30,9 @@ class Record:
     `parameters` are the plan's that a switch changes. `devices` are names that were or are ours,
     `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` what pods were given. `mac` is the
     VTEP's MAC that peers know, `bridge_mac` the bridge's where it is not podnet's own choice.
-    `phase` is DONE or the name of the phase that was begun last.
+    `phase` is DONE or the name of the phase that was begun last. `network`, `generation` and
+    `digest` are the edition of the allocations that this host has seen, `nodes` the nodes of that
+    plan with their subnets (two of them with a space between).
     """
 
     node: str
@@ -40,7 +43,20 @@ class Record:
     pod_mtu: int = 0
     mac: str = ""
     bridge_mac: str = ""
+    network: str = ""
+    generation: int = 0
+    digest: str = ""
+    nodes: dict[str, str] = field(default_factory=dict)
     version: int = 1
+
+    @property
+    def edition(self) -> Edition:
+        """The edition of the allocations that this host has seen."""
+        return Edition(self.network, self.generation, self.digest)
+
+
+#: Fields that a record has only where they say something: one from before them stays as it is.
+_LATER = ("network", "generation", "digest", "nodes")
 
 
 def directory(name: str) -> str:
@@ -72,8 +88,10 @@ def load(name: str) -> Record | None:
             isinstance(record.parameters, dict)
             and all(isinstance(one, str) for one in record.devices + record.cidrs)
             and isinstance(record.phase, str)
+            and record.edition.is_valid()
+            and all(isinstance(one, str) for pair in record.nodes.items() for one in pair)
         )
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         intact = False
     if not intact:
         raise PodnetError(
@@ -90,7 +108,8 @@ def transient_tables(name: str, known: Record | None) -> list[str]:
 
 def dump(record: Record) -> str:
     """Return the text of a record."""
-    return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+    fields = {key: value for key, value in asdict(record).items() if value or key not in _LATER}
+    return json.dumps(fields, indent=1, sort_keys=True) + "\n"
 
 
 def save(name: str, record: Record) -> None:

@@ -78,6 +78,8 @@ VARIABLES: tuple[Variable, ...] = (
     # One run: given with -e.
     Variable("podnet_force_limited", False, "bool", c.boolean,
              "allow a switch under --limit"),
+    Variable("podnet_force_allocations", False, "bool", c.boolean,
+             "apply the allocations file although hosts have seen a newer one or another's"),
     Variable("podnet_node", "", "str", c.optional(c.line),
              "the node that remove_node.yml takes out"),
     Variable("podnet_release", [], "list", c.host_names,

@@ -10,7 +10,12 @@ from podnet.variables import VARIABLES
 from tests.scenario.cluster import Cluster
 
 #: They belong to one run; other scenarios give them.
-GIVEN_TO_A_RUN = {"podnet_force_limited", "podnet_node", "podnet_release"}
+GIVEN_TO_A_RUN = {
+    "podnet_force_allocations",
+    "podnet_force_limited",
+    "podnet_node",
+    "podnet_release",
+}
 #: host-gw has no device whose variables could be tested here; it has a scenario.
 ELSEWHERE = {"podnet_backend"}
 

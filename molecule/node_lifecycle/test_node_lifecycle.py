@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import yaml
 
 from tests.scenario.cluster import Cluster, Snapshot, difference
 from tests.traffic import Traffic
@@ -31,6 +35,15 @@ def demand_unfelt(traffic: Traffic) -> None:
     assert not failures, traffic.result.table()
 
 
+@pytest.fixture(scope="module")
+def copy(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second admin's copy of the allocations, from when there were three hosts."""
+    file = tmp_path_factory.mktemp("copy") / "podnet_allocations.yml"
+    file.write_text((cluster.inventory / file.name).read_text())
+    return file
+
+
+@pytest.mark.usefixtures("copy")
 def test_a_new_host_is_nothing_but_new_entries_on_the_others(cluster: Cluster) -> None:
     with Traffic(cluster.lab) as traffic:
         before = cluster.snapshots()
@@ -67,9 +80,32 @@ def test_a_dead_host_is_removed_while_it_is_down(cluster: Cluster) -> None:
     cluster.verify()
 
 
-def test_a_reserved_subnet_goes_to_nobody_until_it_is_released(cluster: Cluster) -> None:
+def test_an_old_copy_of_the_allocations_is_refused_by_every_host_that_knows_better(
+    cluster: Cluster, copy: Path
+) -> None:
     cluster.lab.add("n5")
     cluster.remember("n5")
+    inventory = yaml.safe_load((cluster.inventory / "hosts.yml").read_text())
+    del inventory["podnet_nodes"]["hosts"]["n4"]
+    (copy.parent / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    second, old = Cluster(cluster.lab, copy.parent), copy.read_text()
+    before = cluster.snapshots()
+    for arguments in ([], ["--check"], ["--limit", "n5,n1"]):
+        run = second.site(*arguments, ok=False)
+        assert run.status != 0, run.output
+        for words in (
+            "Nothing was changed on any host",
+            "10.244.3.0/24 belongs to n4",
+            "gives it to n5",
+            "version control",
+        ):
+            assert words in run.message, run.output
+        assert "podnet_force_allocations" in run.message
+        cluster.demand_equal(before, cluster.snapshots())
+    assert copy.read_text() == old
+
+
+def test_a_reserved_subnet_goes_to_nobody_until_it_is_released(cluster: Cluster) -> None:
     cluster.site()
     assert cluster.allocations()["n5"] == {"subnet": "10.244.4.0/24"}
     cluster.play("remove_node.yml", "-e", "podnet_node=n3", "-e", "podnet_release=n3")

@@ -53,13 +53,17 @@ def test_comments_of_people_stay_while_nothing_changes(tmp_path: Path, record: P
     assert "rack 4" in record.read_text()
 
 
-def test_one_node_more_is_one_line_more(tmp_path: Path, record: Path) -> None:
+def test_one_node_more_is_one_line_more_and_another_generation(
+    tmp_path: Path, record: Path
+) -> None:
     run(hosts(tmp_path, "n1", "n3"))
     before = record.read_text().splitlines()
     run(hosts(tmp_path, "n2", "n1", "n3"))
     after = record.read_text().splitlines()
-    assert [line for line in after if line not in before] == ["      n2: {subnet: 10.244.2.0/24}"]
-    assert [line for line in after if line in before] == before
+    changed = [line.partition(":")[0].strip() for line in after if line not in before]
+    assert changed == ["generation", "digest", "n2"]
+    assert "      n2: {subnet: 10.244.2.0/24}" in after
+    assert len(after) == len(before) + 1
 
 
 def test_mode_stays_and_a_new_file_follows_the_umask(tmp_path: Path, record: Path) -> None:

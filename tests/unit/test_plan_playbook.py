@@ -229,6 +229,12 @@ def test_documentation_is_complete() -> None:
         check=True,
     )
     described = json.loads(shown.stdout)["podnet_plan"]
-    assert set(described["doc"]["options"]) == {"hosts", "allocations_file", "release", "write"}
+    assert set(described["doc"]["options"]) == {
+        "hosts",
+        "allocations_file",
+        "release",
+        "write",
+        "keep",
+    }
     assert described["examples"]
     assert {"document", "nodes", "table"} <= set(described["return"])
