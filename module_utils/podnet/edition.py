@@ -1,7 +1,7 @@
 """Which edition of the allocations a plan was made from: what tells an old file from a new one.
 
-The file has an id, made at random when it is first written, and a counter that grows with every
-change of what it says. Each host notes both (record.py) with a digest of what the file said, so a
+The file has an id, made when it is first written, and a counter that grows with every change of
+what it says. Each host notes both (record.py) with a digest of what the file said, so a
 restored backup, a second copy or another network's file is known as such (knowledge.py).
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
@@ -88,7 +87,7 @@ def _plan(inventory: Inventory, text: str | None, release: Sequence[str]) -> tup
     """
     recorded = None if text is None else parse(text, inventory.allocations_file)
     outcome = make_plan(inventory, recorded, release)
-    edition = _edition(recorded, outcome.allocations)
+    edition = _edition(recorded, outcome)
     outcome = replace(
         outcome,
         plan=replace(outcome.plan, edition=edition),
@@ -99,17 +98,29 @@ def _plan(inventory: Inventory, text: str | None, release: Sequence[str]) -> tup
     return outcome, render(outcome.allocations)
 
 
-def _edition(recorded: Allocations | None, after: Allocations) -> Edition:
+def _edition(recorded: Allocations | None, outcome: Outcome) -> Edition:
     """Return the edition of what the file must say.
 
     A digest that is not that of the file's lines tells that somebody has edited or merged them:
     that is another generation, too, so hosts do not take it for the one they know.
     """
+    after = outcome.allocations
     said = digest(after)
     old = recorded.edition if recorded else NONE
     if recorded == after and (not old.id or old.digest == said):
         return old
-    return Edition(old.id or secrets.token_hex(8), old.generation + 1, said)
+    return Edition(old.id or _first_id(outcome, said), old.generation + 1, said)
+
+
+def _first_id(outcome: Outcome, said: str) -> str:
+    """Return the id of a network whose file is written for the first time.
+
+    Made from all that tells it from others, the nodes' addresses above all, and not by chance: a
+    check would else show another one than the run.
+    """
+    nodes = [[node.name, node.ip, node.ip6] for node in outcome.plan.nodes.values()]
+    text = json.dumps([outcome.plan.name, said, nodes])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _diff(path: str, before: str | None, after: str) -> dict[str, str]:

@@ -32,7 +32,6 @@ def test_what_is_kept_is_the_document_s(tmp_path: Path, record: Path) -> None:
     kept = keep(plan["keep"])
     assert kept["diff"] == plan["diff"] == preview["diff"]
     assert record.read_text() == plan["diff"]["after"]
-    # The id was made at random, once.
     assert json.loads(plan["document"])["edition"] == plan["edition"]
     assert parse(record.read_text(), "x").edition._asdict() == plan["edition"]
     again = looked(tmp_path, "n1", "n2")
@@ -101,6 +100,23 @@ def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path, record: Path) 
 def test_only_what_a_plan_returned(wrong: dict[str, Any]) -> None:
     with pytest.raises(PodnetError, match="keep: not what podnet_plan returned"):
         keep(wrong)
+
+
+def test_the_first_id_is_the_network_s_own_and_the_same_in_check_and_run(tmp_path: Path) -> None:
+    def first(*names: str, **extra: Any) -> str:
+        given = [one | extra for one in hosts(tmp_path, *names)]
+        return str(run(given, write=False)["edition"]["id"])
+
+    others = [
+        first("n1", "n2"),
+        first("n1", "n3"),
+        first("n2", "n1"),
+        first("n1", "n2", podnet_name="blue"),
+        first("n1", "n2", podnet_cluster_cidr="10.99.0.0/16"),
+        first("n1"),
+    ]
+    assert len(set(others)) == len(others)
+    assert first("n1", "n2") == others[0] == run(hosts(tmp_path, "n1", "n2"))["edition"]["id"]
 
 
 def test_generations(tmp_path: Path, record: Path) -> None:
