@@ -49,7 +49,7 @@ def _another_run(directory: Path) -> None:
 def _another_id(directory: Path) -> None:
     file = directory / "podnet_allocations.yml"
     file.unlink()
-    run(hosts(directory, "n1"))
+    run(hosts(directory, "n2", "n1"))
 
 
 def _gone(directory: Path) -> None:
