@@ -12,7 +12,7 @@ from typing import Any
 # Ansible puts module_utils on modules' path, not on that of filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet import course, knowledge, this_run
+from podnet import course, knowledge, results, this_run
 from podnet.edition import Edition
 
 
@@ -54,26 +54,13 @@ def decide(
     return result
 
 
-def failures(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:
-    """Return "host: message" for each of `hosts` whose phase failed or was not confirmed.
+def unfinished(hostvars: Mapping[str, Any], decided: Mapping[str, Any], phase: str) -> list[str]:
+    """Return "host: reason" for each host of a course that is not known to have ended `phase`.
 
-    Reads the registered `_podnet_changed` and `_podnet_confirmed`.
+    `decided` is what `podnet_course` returned: it names the hosts, because Ansible's own lists
+    lose those that failed or were lost.
     """
-    lines: list[str] = []
-    for host in hosts:
-        seen = hostvars[host]
-        changed = seen.get("_podnet_changed") or {}
-        # A host that was lost answers with its confirmation, or not at all.
-        result = seen.get("_podnet_confirmed") if _is_open(changed) else changed
-        if result is None:
-            lines.append(f"{host}: lost during the change, and it did not come back")
-        else:
-            lines += course.failures({str(host): result})
-    return lines
-
-
-def _is_open(changed: Mapping[str, Any]) -> bool:
-    return bool(changed.get("unreachable") or changed.get("armed"))
+    return results.unfinished(hostvars, decided["hosts"], phase)
 
 
 class FilterModule:
@@ -83,6 +70,6 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "podnet_course": decide,
-            "podnet_failures": failures,
+            "podnet_unfinished": unfinished,
             "podnet_settled": this_run.settled,
         }

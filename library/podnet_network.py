@@ -112,6 +112,11 @@ count:
   returned: always
   type: int
   sample: 12
+phase:
+  description: The phase that has ended; a call that failed, or was lost, does not say it.
+  returned: with O(state=present)
+  type: str
+  sample: shift
 armed:
   description: Whether the change is undone after O(rollback_timeout) unless it is confirmed.
   returned: with O(state=present)
@@ -186,6 +191,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if options["state"] == "present":
         result["switching"] = done.switching
         result["armed"] = done.armed
+        result["phase"] = options["phase"]
         # A change that waits for its confirmation is not the end.
         if options["attach"] and options["phase"] in (COMMIT, ALL) and not done.armed:
             # Late: the other phases need none of it, and a host compiles all that it imports.

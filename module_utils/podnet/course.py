@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from . import claim
+from .results import LEFT_OUT, NO_RESULT, failures
 
 NONE, CONVERGE, SWITCH, REFUSE = "none", "converge", "switch", "refuse"
 
@@ -14,7 +15,8 @@ class Course(NamedTuple):
 
     `refusal` is why the run must not go on ("" if it may). `notes` are lines for the user.
     `unreachable` hosts are left out, and the run fails at its end. `over` are runs that have ended
-    without taking their claims away.
+    without taking their claims away. `hosts` are those that will be changed; each of them has to
+    say that it was.
     """
 
     mode: str
@@ -22,6 +24,7 @@ class Course(NamedTuple):
     notes: list[str]
     unreachable: list[str]
     over: list[str]
+    hosts: list[str]
 
 
 def decide(
@@ -40,10 +43,10 @@ def decide(
     `forced`: the user wants a switch under it all the same. `has_ended` says it of a run that has
     claimed a host. `objections` are what hosts know better than the plan does (knowledge.py).
     """
-    wrong = [*failures(looked), *objections]
+    wrong = [*failures(looked), *_silent(looked), *objections]
     if wrong:
         lines = ["Nothing was changed on any host, because of:", *wrong]
-        return Course(REFUSE, "\n".join(lines), [], [], [])
+        return Course(REFUSE, "\n".join(lines), [], [], [], [])
     unreachable = sorted(host for host, seen in looked.items() if seen.get("unreachable"))
     pending = {host: seen["pending"] for host, seen in looked.items() if "pending" in seen}
     switching = sorted(host for host, counts in pending.items() if counts["switching"])
@@ -57,26 +60,25 @@ def decide(
             switching, unreachable, missing if limited and not forced else []
         )
     if refusal:
-        return Course(REFUSE, refusal, notes, unreachable, over)
+        return Course(REFUSE, refusal, notes, unreachable, over, [])
     if switching:
-        return Course(SWITCH, "", notes, unreachable, over)
-    touched = any(counts["total"] for counts in pending.values())
+        return Course(SWITCH, "", notes, unreachable, over, list(pending))
+    touched = [host for host, counts in pending.items() if counts["total"]]
     if missing and touched:
         notes.append(
             f"Not in this run, so perhaps without its change: {_names(missing)}. "
             "Run again without --limit when they can be reached"
         )
-    return Course(CONVERGE if touched else NONE, "", notes, unreachable, over)
+    return Course(CONVERGE if touched else NONE, "", notes, unreachable, over, touched)
 
 
-def failures(results: Mapping[str, Any]) -> list[str]:
-    """Return "host: message" for each result that failed."""
-    lines = []
-    for host, result in results.items():
-        if result.get("failed") and not result.get("unreachable"):
-            message = str(result.get("msg") or result.get("module_stderr") or "failed")
-            lines.append(message if message.startswith(f"{host}:") else f"{host}: {message}")
-    return lines
+def _silent(looked: Mapping[str, Any]) -> list[str]:
+    """Return "host: reason" for each host that was not looked at, though it can be reached."""
+    return [
+        f"{host}: {LEFT_OUT if seen.get('skipped') else NO_RESULT}"
+        for host, seen in looked.items()
+        if not seen.get("failed") and not seen.get("unreachable") and "pending" not in seen
+    ]
 
 
 def _others(held: Mapping[str, Any]) -> str:

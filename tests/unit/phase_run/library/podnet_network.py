@@ -1,0 +1,41 @@
+#!/usr/bin/python
+"""Stands in for podnet_network on a host that does as the test says; notes each call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    """Do what `fate` in the test's directory says for this host and phase."""
+    module = AnsibleModule(
+        {
+            "plan": {"type": "str"},
+            "node": {"type": "str"},
+            "phase": {"type": "str"},
+            "confirm": {"type": "bool", "default": False},
+            **{key: {"type": "raw"} for key in ("rollback_timeout", "attach", "run", "over")},
+        }
+    )
+    options = module.params
+    directory = Path(options["plan"])
+    host, phase = options["node"], options["phase"]
+    step = f"confirm {phase}" if options["confirm"] else phase
+    with (directory / "calls").open("a") as calls:
+        calls.write(f"{host} {step}\n")
+    fate = json.loads((directory / "fate").read_text()).get(host, {}).get(step, "done")
+    if fate in ("lost", "back"):
+        # The connection plugin cuts the answer off; "back": only this one.
+        (directory / f"{host}.{fate}").touch()
+    elif fate == "failed":
+        module.fail_json(msg=f"{host}: broken in {step}")
+    elif fate == "crash":
+        raise SystemExit(3)
+    module.exit_json(changed=True, phase=phase, armed=fate == "armed")
+
+
+if __name__ == "__main__":
+    main()
