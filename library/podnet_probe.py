@@ -11,8 +11,10 @@ short_description: Reachability of pods on other hosts, at small and at full siz
 description:
   - Makes a temporary pod through the CNI configuration of this host, by running its plugins, and
     asks from this pod and from the host whether other hosts' pods answer.
-  - All targets are asked at once, by ICMP and ICMPv6 echo at 84 bytes and at the pods' MTU, with
-    the don't-fragment bit set.
+  - All targets are asked at once, at 84 bytes and at the pods' MTU, by ICMP and ICMPv6 echo, by
+    UDP and by TCP, with the don't-fragment bit set. A responder in each pod answers UDP and TCP; it
+    ends with the pod, or by itself after 15 minutes, and takes the pod away then.
+  - A pair works when UDP and TCP work at both sizes. Silence of ICMP alone is a note.
   - The role podnet_verify uses the three states one after the other on all hosts.
 options:
   state:
@@ -36,7 +38,7 @@ options:
   targets:
     description:
       - With O(state=probed), the pods to ask, as one JSON object of node names, each with
-        C(address), C(address6) and C(mtu). The host's own entry is skipped.
+        C(address), C(address6), C(mtu), C(udp) and C(tcp). The host's own entry is skipped.
     type: json
     default: '{}'
   outside:
@@ -70,7 +72,8 @@ EXAMPLES = r"""
     state: probed
     plan: "{{ _podnet_plan.document }}"
     node: "{{ inventory_hostname }}"
-    targets: '{"n2": {"address": "10.244.1.5", "address6": "", "mtu": 1450}}'
+    targets: >-
+      {"n2": {"address": "10.244.1.5", "address6": "", "mtu": 1450, "udp": 40001, "tcp": 40002}}
 
 - name: Take the pod away
   podnet_probe:
@@ -80,20 +83,31 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pod:
-  description: The pod's addresses, its gateways and its MTU in bytes.
+  description: The pod's addresses, its gateways, its MTU in bytes and its responder's ports.
   returned: when O(state=present), except in check mode
   type: dict
-  sample: {address: 10.244.0.5, address6: '', gateway: 10.244.0.1, gateway6: '', mtu: 1450}
+  sample:
+    address: 10.244.0.5
+    address6: ''
+    gateway: 10.244.0.1
+    gateway6: ''
+    mtu: 1450
+    udp: 40001
+    tcp: 40002
 asked:
   description: How many probes were judged.
   returned: when O(state=probed), except in check mode
   type: int
+answered:
+  description: How many of these were answered.
+  returned: when O(state=probed), except in check mode
+  type: int
 failures:
   description:
-    - The probes that did not succeed. RV(failures[].kind) is C(pod) (from this host's pod to
-      that of C(node)), C(host) (from the host to that pod), C(gateway) (from the pod to its own
-      gateway) or C(outside). C(size) is that of the whole packet in bytes, C(full) says whether it
-      is the pods' MTU, and C(router) who gave the reason, if anybody did.
+    - What does not work, an entry for each target and family. RV(failures[].kind) is C(pod) (from
+      this host's pod to that of C(node)), C(host) (from the host to that pod), C(gateway) (from the
+      pod to its own gateway) or C(outside). C(word) is that of the matrix, C(what) says what does
+      not pass and why.
   returned: when O(state=probed), except in check mode
   type: list
   elements: dict
@@ -103,7 +117,7 @@ outside:
   type: list
   elements: str
 notes:
-  description: What was not probed, and why.
+  description: What was not probed or not judged, and why.
   returned: when O(state=probed), except in check mode
   type: list
   elements: str

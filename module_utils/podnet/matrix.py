@@ -7,13 +7,18 @@ return failures only, so all that was not reported as failed did arrive.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Container, Dict, Iterable, List, Mapping, Sequence, Tuple
+
+from . import judge
 
 #: More hosts than this make no table that fits a screen: failing pairs alone are listed then.
 MOST_IN_TABLE = 20
 
 #: More lines than this about failures are counted, not printed.
 MOST_LINES = 100
+
+#: What other hosts need to know of a pod.
+TARGET = ("address", "address6", "mtu", "udp", "tcp")
 
 _SMALLER_PATH = (
     "Where small is ok and full size is not, the path carries less than the pods' MTU: lower "
@@ -30,7 +35,7 @@ class Report:
 
 
 def pods(made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the targets that every host is given: node -> address, address6, mtu.
+    """Return the targets that every host is given: node -> what `TARGET` says.
 
     `made` is host -> result of ``podnet_probe state=present`` (None where there is none).
     """
@@ -38,7 +43,7 @@ def pods(made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for node, result in made.items():
         pod = _pod(result)
         if pod:
-            targets[node] = {key: pod[key] for key in ("address", "address6", "mtu")}
+            targets[node] = {key: pod[key] for key in TARGET}
     return targets
 
 
@@ -66,15 +71,15 @@ def report(
     if len(hosts) <= MOST_IN_TABLE:
         lines += _table(hosts, _Seen(targets, absent, cells, probed))
     failures = [f"{host}: not probed: {reason}" for host, reason in absent.items()]
-    failures += _sentences(cells)
+    failures += _sentences(cells, {host for host in hosts if host not in absent})
     asked = sum(int(probed[host]["asked"]) for host in hosts if host not in absent)
-    wrong = sum(len(failed) for failed in cells.values())
+    answered = sum(int(probed[host]["answered"]) for host in hosts if host not in absent)
     lines += _notes(hosts, absent, probed)
-    lines.append(f"{asked - wrong} of {asked} probes were answered.")
+    lines.append(f"{answered} of {asked} probes were answered.")
     if len(failures) > MOST_LINES:
         rest = len(failures) - MOST_LINES
         failures = [*failures[:MOST_LINES], f"... and {rest} more"]
-    if any(sizes == {True} for sizes in map(_sizes, cells.values())):
+    if any(one["word"] == judge.SMALL for failed in cells.values() for one in failed):
         failures.append(_SMALLER_PATH)
     return Report(lines, failures)
 
@@ -116,7 +121,7 @@ _Cells = Dict[Tuple[str, str, str], List[Mapping[str, Any]]]
 def _failed_cells(
     hosts: Iterable[str], absent: Mapping[str, str], probed: Mapping[str, Any]
 ) -> _Cells:
-    """Group the failed probes by (from, kind, to)."""
+    """Group what failed by (from, kind, to); each is of one family."""
     cells: _Cells = {}
     for host in hosts:
         if host not in absent:
@@ -134,7 +139,7 @@ def _headline(document: Mapping[str, Any], hosts: Sequence[str], targets: Mappin
     sizes = sorted({int(target["mtu"]) for target in targets.values()})
     return (
         f"Network {document['name']} ({document['backend']}), {len(hosts)} "
-        f"{'host' if len(hosts) == 1 else 'hosts'}: probed over "
+        f"{'host' if len(hosts) == 1 else 'hosts'}: probed by ICMP, UDP and TCP over "
         f"{' and '.join(families) or 'nothing'} at 84 bytes (small) and at the pods' MTU (full: "
         f"{', '.join(map(str, sizes)) or 'unknown'}), fragmentation forbidden"
     )
@@ -159,12 +164,11 @@ def _table(hosts: Sequence[str], seen: _Seen) -> list[str]:
     lines = [
         "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows
     ]
-    words = {cell for row in rows[1:] for cell in row[2:]}
+    words = {word for row in rows[1:] for cell in row[2:] for word in cell.split()}
+    words = {word.rpartition(":")[2] for word in words}
     if words - {"ok", "-", ""}:
-        lines.append(
-            "(ok: small and full arrive; small: only small; no: nothing; ?: not probed; -: not "
-            "asked)"
-        )
+        meant = [meaning for word, meaning in judge.MEANINGS.items() if word in words]
+        lines.append(f"({'; '.join(['ok: all arrives', *meant, '?: not probed; -: not asked'])})")
     return lines
 
 
@@ -187,62 +191,37 @@ def _families(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[int]:
 
 def _word(failed: Sequence[Mapping[str, Any]], families: Sequence[int]) -> str:
     """Return a cell: one word, or one for each family where they differ."""
-    words = []
-    for family in families:
-        sizes = _sizes([one for one in failed if _family(one) == family])
-        words.append({0: "ok", 1: "small" if True in sizes else "full", 2: "no"}[len(sizes)])
+    found = {one["family"]: str(one["word"]) for one in failed}
+    words = [found.get(family, judge.OK) for family in families]
     if len(set(words)) <= 1:
         return words[0] if words else "-"
     return " ".join(f"{family}:{word}" for family, word in zip(families, words))
 
 
-def _sentences(cells: _Cells) -> list[str]:
+def _sentences(cells: _Cells, seen: Container[str]) -> list[str]:
     """Return what to say about the failed cells: what fails alike for the same reason is one line.
 
-    A line names the direction, who sends (pod, host), the family, and the size.
+    A line names the direction, who sends (pod, host), and the family. `seen` are the hosts that
+    asked: of those, silence about a direction means that it works.
     """
     # The inner one is a set that keeps its order.
     lines: dict[tuple[str, str], dict[str, None]] = {}
     for (source, kind, node), failed in cells.items():
         direction = _DIRECTIONS.get(kind, "{source} -> {node}").format(source=source, node=node)
-        for family in (4, 6):
-            mine = [one for one in failed if _family(one) == family]
-            if mine:
-                who = _SENDERS.get(kind, "") + f"IPv{family}"
-                if kind == "outside":
-                    who += " " + ", ".join(one["address"] for one in mine)
-                lines.setdefault((direction, _what(mine)), {})[who] = None
+        back = {one["family"] for one in cells.get((node, kind, source), ())}
+        for one in failed:
+            who = _SENDERS.get(kind, "") + f"IPv{one['family']}"
+            what = str(one["what"])
+            if kind == "outside":
+                who += f" {one['address']}"
+            if kind == "pod" and one["family"] not in back and node in seen:
+                what += f"; {node} -> {source} works"
+            lines.setdefault((direction, what), {})[who] = None
     return [f"{direction} ({', '.join(who)}): {what}" for (direction, what), who in lines.items()]
 
 
 _DIRECTIONS = {"gateway": "{source} -> its own gateway", "outside": "{source} -> outside"}
 _SENDERS = {"pod": "pod ", "host": "host "}
-
-
-def _what(failed: Sequence[Mapping[str, Any]]) -> str:
-    """Return what failed at which size, for one source, target and family."""
-    small = next((one for one in failed if not one["full"]), None)
-    full = next((one for one in failed if one["full"]), None)
-    if full and not small:
-        return f"full size ({full['size']} bytes): {_reason(full)}; small is ok"
-    if small and full:
-        if _reason(small) == _reason(full):
-            return f"small and full size: {_reason(small)}"
-        return f"small: {_reason(small)}; full size ({full['size']} bytes): {_reason(full)}"
-    return _reason(small) if small else ""
-
-
-def _reason(failed: Mapping[str, Any]) -> str:
-    said = f" (said by {failed['router']})" if failed["router"] else ""
-    return f"{failed['error']}{said}"
-
-
-def _sizes(failed: Sequence[Mapping[str, Any]]) -> set[bool]:
-    return {bool(one["full"]) for one in failed}
-
-
-def _family(failed: Mapping[str, Any]) -> int:
-    return 6 if ":" in failed["address"] else 4
 
 
 def _notes(hosts: Iterable[str], absent: Mapping[str, str], probed: Mapping[str, Any]) -> list[str]:

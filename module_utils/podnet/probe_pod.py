@@ -1,8 +1,8 @@
 """A temporary pod for probing: made through the node's own CNI configuration, and taken away again.
 
 A network namespace stands for the pod; the configuration's plugins attach it exactly as they
-attach a container. Before anything is made, /run/podnet/NAME/probe.json says what will be, so that
-the next run clears what a killed one left.
+attach a container, and a responder listens in it until it is taken away. Before anything is made,
+/run/podnet/NAME/probe.json says what will be, so that the next run clears what a killed one left.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
-from . import files
+from . import files, responder
 from .cni import LEASES, plugin_directories, read_record
 from .cni_runtime import Attachment, Chain
 from .errors import PodnetError
@@ -32,7 +32,10 @@ _NAMESPACES = "/run/netns"
 
 @dataclass(frozen=True)
 class Pod:
-    """What the plugins gave the pod; an address is "" without that family. `mtu` is in bytes."""
+    """What the plugins gave the pod; an address is "" without that family. `mtu` is in bytes.
+
+    `udp` and `tcp` are the ports on which its responder listens.
+    """
 
     netns: str
     address: str
@@ -40,19 +43,23 @@ class Pod:
     gateway: str
     gateway6: str
     mtu: int
+    udp: int = 0
+    tcp: int = 0
 
 
-def make(plan: Plan, node_name: str) -> Pod:
+def make(plan: Plan, node_name: str, text: str | None = None, **more: Any) -> Pod:
     """Make the pod on this host, which is `node_name` in the plan, in place of an earlier one.
 
-    Raises PodnetError when there is no CNI configuration, a plugin fails, or the pod does not get
-    the addresses that the plan promises. Nothing is left behind then.
+    `text` is the CNI configuration, by default the node's own; `more` is recorded, for whoever
+    removes the pod. Raises PodnetError when there is no CNI configuration, a plugin fails, or the
+    pod does not get the addresses that the plan promises. Nothing is left behind then.
     """
     node = plan.nodes.get(node_name)
     if node is None:
         raise PodnetError(f"{node_name}: not in the plan of {plan.name!r}")
     path = f"{plan.cni.conf_dir}/{plan.cni.conf_name}"
-    text = files.read_text(path)
+    if text is None:
+        text = files.read_text(path)
     if text is None:
         raise PodnetError(f"{node_name}: no CNI configuration at {path}; run site.yml first")
     remove(plan.name)
@@ -62,6 +69,7 @@ def make(plan: Plan, node_name: str) -> Pod:
         "conflist": text,
         "directories": list(plugin_directories(plan, read_record(plan.name).archive_dir)),
         "node": node_name,
+        **more,
     }
     _write_record(plan.name, record)
     try:
@@ -82,6 +90,9 @@ def make(plan: Plan, node_name: str) -> Pod:
                 raise PodnetError(
                     f"{node_name}: {path} gives pods no address of {subnet}; run site.yml"
                 )
+        answers = responder.start(pod.netns, lambda: _expire(plan.name, name))
+        record["responder"] = [answers.process, answers.born]
+        pod = replace(pod, udp=answers.udp, tcp=answers.tcp)
         record["pod"] = vars(pod)
         _write_record(plan.name, record)
     except BaseException:
@@ -120,6 +131,9 @@ def remove(name: str) -> list[str]:
     """
     warnings: list[str] = []
     record = _read_record(name)
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        process, born = record["responder"]
+        responder.stop(int(process), str(born))
     namespace = str(record.get("netns", ""))
     if namespace.startswith(PREFIX) and "/" not in namespace:
         try:
@@ -142,6 +156,12 @@ def remove(name: str) -> list[str]:
         with contextlib.suppress(OSError):
             one.rmdir()
     return warnings
+
+
+def _expire(name: str, namespace: str) -> None:
+    """Remove the pod that nobody has taken away, unless another took its place."""
+    if _read_record(name).get("netns") == namespace:
+        remove(name)
 
 
 def _attachment(namespace: str) -> Attachment:

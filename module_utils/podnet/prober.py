@@ -63,7 +63,8 @@ _UNREACHABLE6 = {
     5: "prohibited by a firewall",
     6: "rejected by a route",
 }
-_SEND_ERRORS = {
+#: What the kernel says to a sender, in words; `exchange` meets the same.
+SEND_ERRORS = {
     errno.ENETUNREACH: "no route to it",
     errno.EHOSTUNREACH: "host unreachable",
     errno.EPERM: "dropped by a firewall on this host",
@@ -78,12 +79,20 @@ _SEND_ERRORS = {
 class Probe:
     """One question: does `address` answer `source` (a key of the sockets) at `size` bytes?
 
-    `size` counts the whole IP packet, header included, as an MTU does.
+    `size` counts the whole IP packet, header included, as an MTU does. `protocol` is icmp, udp or
+    tcp, with the `port` of the other two; see `exchange`.
     """
 
     source: str
     address: str
     size: int = SMALL
+    protocol: str = "icmp"
+    port: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether more than the small size is asked."""
+        return self.size > SMALL
 
 
 @dataclass
@@ -124,7 +133,7 @@ def run(
     sources: dict[str, _Sockets] = {}
     try:
         for source, path in namespaces.items():
-            families = {_family(probe.address) for probe in probes if probe.source == source}
+            families = {family_of(probe.address) for probe in probes if probe.source == source}
             with in_netns(path):
                 sources[source] = sockets = _Sockets()
                 for family in sorted(families):
@@ -194,7 +203,7 @@ class _Round:
 
     def _send(self, index: int, number: int) -> None:
         probe, answer = self.probes[index], self.answers[index]
-        family = _family(probe.address)
+        family = family_of(probe.address)
         sequence = index * len(self.tries) + number
         packet = _request(family, self.identifier, sequence, self.token, probe.size)
         self.sent[sequence] = time.monotonic()
@@ -206,7 +215,7 @@ class _Round:
             elif error.errno == errno.EAGAIN:
                 pass  # a full queue: the next try comes
             else:
-                answer.error = _SEND_ERRORS.get(error.errno or 0, error.strerror or str(error))
+                answer.error = SEND_ERRORS.get(error.errno or 0, error.strerror or str(error))
 
     def _wait(self, until: float) -> None:
         """Take answers until that moment, or until nothing is open any more."""
@@ -274,7 +283,7 @@ class _Round:
         if probe.address != sender or index not in self.open:
             return
         # A reply that lost bytes would prove a smaller packet than was asked for.
-        if len(body) != _payload_size(_family(probe.address), probe.size) + 8:
+        if len(body) != _payload_size(family_of(probe.address), probe.size) + 8:
             return
         sequence = _HEADER.unpack_from(body)[4]
         self.answers[index] = Answer(ok=True, rtt=time.monotonic() - self.sent[sequence])
@@ -326,7 +335,8 @@ def _open(family: int) -> socket.socket:
     return made
 
 
-def _family(address: str) -> int:
+def family_of(address: str) -> int:
+    """Return 4 or 6."""
     return 6 if ":" in address else 4
 
 

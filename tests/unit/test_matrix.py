@@ -18,26 +18,28 @@ def pod(number: int, six: bool = False) -> dict[str, Any]:
             "address": f"10.244.{number}.5",
             "address6": f"fd00:{number}::5" if six else "",
             "mtu": 1450,
+            "udp": 5000,
+            "tcp": 5001,
         }
     }
 
 
-def failure(kind: str, node: str, address: str, full: bool, error: str = "no reply") -> Any:
-    size = 1450 if full else 84
+def failure(kind: str, node: str, address: str, word: str, what: str = "nothing passes") -> Any:
+    family = 6 if ":" in address else 4
     return {
         "kind": kind,
         "node": node,
+        "family": family,
         "address": address,
-        "size": size,
-        "full": full,
-        "error": error,
-        "router": "",
+        "word": word,
+        "what": what,
     }
 
 
 def asked(*failures: Any, notes: tuple[str, ...] = (), outside: tuple[str, ...] = ("x",)) -> Any:
     return {
         "asked": 8,
+        "answered": 8 - len(failures),
         "failures": list(failures),
         "notes": list(notes),
         "outside": list(outside),
@@ -46,7 +48,9 @@ def asked(*failures: Any, notes: tuple[str, ...] = (), outside: tuple[str, ...] 
 
 def test_targets_leave_out_hosts_without_a_pod() -> None:
     made = {"n1": pod(1), "n2": None, "n3": {"failed": True}, "n4": {"unreachable": True}}
-    assert matrix.pods(made) == {"n1": {"address": "10.244.1.5", "address6": "", "mtu": 1450}}
+    assert matrix.pods(made) == {
+        "n1": {"address": "10.244.1.5", "address6": "", "mtu": 1450, "udp": 5000, "tcp": 5001}
+    }
 
 
 def test_all_well() -> None:
@@ -54,8 +58,8 @@ def test_all_well() -> None:
     found = matrix.report(DOCUMENT, made, {"n1": asked(), "n2": asked(notes=("a note",))})
     assert found.failures == []
     assert found.lines == [
-        "Network podnet (vxlan), 2 hosts: probed over IPv4 at 84 bytes (small) and at the pods' "
-        "MTU (full: 1450), fragmentation forbidden",
+        "Network podnet (vxlan), 2 hosts: probed by ICMP, UDP and TCP over IPv4 at 84 bytes (small) "
+        "and at the pods' MTU (full: 1450), fragmentation forbidden",
         "Not in this run, so not probed: n3, n4, n5, n6, n7, n8, n9, n10, n11, n12 and 48 more "
         "(the plan has 60 hosts)",
         "from  to:   n1  n2  gateway  outside",
@@ -80,38 +84,55 @@ def test_single_node() -> None:
 
 def test_failures_name_direction_and_size() -> None:
     made = {"n1": pod(1, six=True), "n2": pod(2, six=True)}
+    small = "full size (1450 bytes): no reply; small is ok"
     probed = {
         "n1": asked(
-            failure("pod", "n2", "10.244.2.5", True),
-            failure("pod", "n2", "fd00:2::5", True),
-            failure("host", "n2", "10.244.2.5", True),
+            failure("pod", "n2", "10.244.2.5", "small", small),
+            failure("pod", "n2", "fd00:2::5", "no-tcp", "TCP: no reply; UDP and ICMP pass"),
+            failure("host", "n2", "10.244.2.5", "small", small),
         ),
         "n2": asked(
-            failure("pod", "n1", "10.244.1.5", False, "host unreachable"),
-            failure("pod", "n1", "10.244.1.5", True),
-            failure("gateway", "n2", "fd00:2::1", False),
-            failure("gateway", "n2", "fd00:2::1", True),
-            failure("outside", "", "192.0.2.1", False),
+            failure("pod", "n1", "10.244.1.5", "no"),
+            failure("pod", "n1", "fd00:1::5", "ping"),
+            failure("gateway", "n2", "fd00:2::1", "no", "small and full size: no reply"),
+            failure("outside", "", "192.0.2.1", "no", "no reply"),
         ),
     }
     found = matrix.report(DOCUMENT, made, probed)
     assert found.failures == [
-        "n1 -> n2 (pod IPv4, pod IPv6, host IPv4): full size (1450 bytes): no reply; small is ok",
-        "n2 -> n1 (pod IPv4): small: host unreachable; full size (1450 bytes): no reply",
+        f"n1 -> n2 (pod IPv4, host IPv4): {small}",
+        "n1 -> n2 (pod IPv6): TCP: no reply; UDP and ICMP pass",
+        "n2 -> n1 (pod IPv4, pod IPv6): nothing passes",
         "n2 -> its own gateway (IPv6): small and full size: no reply",
         "n2 -> outside (IPv4 192.0.2.1): no reply",
         "Where small is ok and full size is not, the path carries less than the pods' MTU: lower "
         "podnet_mtu, or raise the MTU of the underlay.",
     ]
-    table = found.lines[2:7]
-    assert table == [
-        "from  to:   n1         n2            gateway    outside",
-        "n1    pod   -          small         ok         ok",
-        "n1    host  -          4:small 6:ok  -          -",
-        "n2    pod   4:no 6:ok  -             4:ok 6:no  no",
-        "n2    host  ok         -             -          -",
+    assert found.lines[2:8] == [
+        "from  to:   n1           n2                gateway    outside",
+        "n1    pod   -            4:small 6:no-tcp  ok         ok",
+        "n1    host  -            4:small 6:ok      -          -",
+        "n2    pod   4:no 6:ping  -                 4:ok 6:no  no",
+        "n2    host  ok           -                 -          -",
+        "(ok: all arrives; small: only small packets pass; no: nothing passes; ping: ICMP passes, "
+        "TCP and UDP do not; no-tcp: UDP passes, TCP does not; ?: not probed; -: not asked)",
     ]
-    assert found.lines[-1] == "8 of 16 probes were answered."
+    assert found.lines[-1] == "9 of 16 probes were answered."
+
+
+def test_a_fault_of_one_direction_says_so() -> None:
+    made = {"n1": pod(1), "n2": pod(2), "n3": None}
+    probed = {
+        "n1": asked(failure("pod", "n2", "10.244.2.5", "no")),
+        "n2": asked(failure("pod", "n3", "10.244.3.5", "no")),
+        "n3": None,
+    }
+    found = matrix.report(DOCUMENT, made, probed)
+    assert found.failures[1:] == [
+        "n1 -> n2 (pod IPv4): nothing passes; n2 -> n1 works",
+        # What n3 would say is not known.
+        "n2 -> n3 (pod IPv4): nothing passes",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +156,7 @@ def test_many_hosts_print_failing_pairs_only() -> None:
     names = [f"n{number}" for number in range(1, 61)]
     made = {name: pod(number) for number, name in enumerate(names)}
     probed = {
-        name: asked(*(failure("pod", other, "10.244.9.5", False) for other in names[:4]))
+        name: asked(*(failure("pod", other, "10.244.9.5", "no") for other in names[:4]))
         for name in names
     }
     found = matrix.report(DOCUMENT, made, probed)

@@ -1,0 +1,127 @@
+"""What the answers between two ends mean: a pure function.
+
+A pair works when what pods use works: UDP and TCP, small and at full size. ICMP alone proves and
+disproves nothing: hosts and firewalls may drop it and carry all else, or the other way round. What
+it says of the reason is used.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, NamedTuple, Sequence
+
+OK, SMALL, NONE, PING, NO_TCP, NO_UDP = "ok", "small", "no", "ping", "no-tcp", "no-udp"
+
+#: Cells of the matrix that need a word of explanation.
+MEANINGS = {
+    SMALL: "small: only small packets pass",
+    NONE: "no: nothing passes",
+    PING: "ping: ICMP passes, TCP and UDP do not",
+    NO_TCP: "no-tcp: UDP passes, TCP does not",
+    NO_UDP: "no-udp: TCP passes, UDP does not",
+}
+
+_SILENCE = "no reply"
+
+
+class Asked(NamedTuple):
+    """One probe and what came of it.
+
+    `error` is "" if it was answered, `router` whoever said why not.
+    """
+
+    protocol: str
+    full: bool
+    size: int
+    error: str = ""
+    router: str = ""
+
+
+class Verdict(NamedTuple):
+    """`word` for the matrix, `fault` in words ("" if the pair works).
+
+    `muted`: it works, but ICMP is not answered.
+    """
+
+    word: str
+    fault: str = ""
+    muted: bool = False
+
+
+def judge(asked: Sequence[Asked]) -> Verdict:
+    """Judge one direction between two ends in one family.
+
+    Where only ICMP was asked (a gateway, an address outside), that is what counts.
+    """
+    wrong = [one for one in asked if one.error]
+    protocols = {one.protocol for one in asked}
+    if protocols <= {"icmp"}:
+        return _by_size(wrong, asked) if wrong else Verdict(OK)
+    used = {"udp", "tcp"} & protocols
+    small = {one.protocol for one in wrong if not one.full} & used
+    full = {one.protocol for one in wrong if one.full} & used
+    echo = {one.full for one in wrong if one.protocol == "icmp"}
+    if not small and not full:
+        return Verdict(OK, muted=bool(echo))
+    if not small:
+        return Verdict(SMALL, _only_small(wrong, full, used))
+    pings = "icmp" in protocols and False not in echo
+    if small != used:
+        return _one_of_two(wrong, small, full, pings)
+    if pings:
+        return Verdict(PING, f"ICMP passes, but {_each(wrong, used)}")
+    return _by_size(wrong, asked)
+
+
+def _one_of_two(wrong: Sequence[Asked], small: set[str], full: set[str], pings: bool) -> Verdict:
+    """Judge where small packets of either UDP or TCP do not pass."""
+    used = {"udp", "tcp"}
+    [silent] = small
+    [other] = used - small
+    word = NO_TCP if silent == "tcp" else NO_UDP
+    if other in full:
+        return Verdict(word, f"{_each(wrong, small)}; {_only_small(wrong, {other}, used)}")
+    passes = f"{other.upper()} and ICMP pass" if pings else f"{other.upper()} passes"
+    return Verdict(word, f"{_each(wrong, small)}; {passes}")
+
+
+def _only_small(wrong: Sequence[Asked], full: set[str], used: set[str]) -> str:
+    """Say what does not pass at full size. TCP may have found a smaller size by itself."""
+    one = _telling([one for one in wrong if one.full])
+    over = " over TCP" if full == {"tcp"} and used != {"tcp"} else ""
+    return f"full size ({one.size} bytes){over}: {_reason(one)}; small is ok"
+
+
+def _each(wrong: Sequence[Asked], protocols: Iterable[str]) -> str:
+    """Say of each protocol why its small packets do not pass."""
+    said: dict[str, list[str]] = {}
+    for protocol in sorted(protocols):
+        mine = [one for one in wrong if one.protocol == protocol and not one.full]
+        said.setdefault(_reason(_telling(mine)), []).append(protocol.upper())
+    return "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in said.items())
+
+
+def _by_size(wrong: Sequence[Asked], asked: Sequence[Asked]) -> Verdict:
+    """Judge where all protocols fail alike, or one alone was asked: by size."""
+    small = [one for one in wrong if not one.full]
+    full = [one for one in wrong if one.full]
+    if not small:
+        one = _telling(full)
+        return Verdict(SMALL, f"full size ({one.size} bytes): {_reason(one)}; small is ok")
+    if not full:
+        only = all(not one.full for one in asked)
+        return Verdict(NONE if only else "full", _reason(_telling(small)))
+    first, second = _telling(small), _telling(full)
+    if _reason(first) == _reason(second):
+        return Verdict(NONE, f"small and full size: {_reason(first)}")
+    return Verdict(
+        NONE, f"small: {_reason(first)}; full size ({second.size} bytes): {_reason(second)}"
+    )
+
+
+def _telling(wrong: Sequence[Asked]) -> Asked:
+    """Return the one that says most: a reason that a router gave, any reason, or silence."""
+    return max(wrong, key=lambda one: (bool(one.router), one.error != _SILENCE))
+
+
+def _reason(one: Asked) -> str:
+    return f"{one.error} (said by {one.router})" if one.router else one.error
