@@ -6,7 +6,7 @@ from .backends import BACKENDS
 from .backends.base import peers
 from .backends.vxlan import OVERHEAD
 from .errors import PodnetError
-from .host import Host
+from .host import Host, Narrowest, narrowest
 from .model import Node, Plan, offset, split_cidr
 from .state import Chain, Link, Rule, State, make_rule
 
@@ -26,27 +26,36 @@ def own_node(plan: Plan, name: str) -> Node:
 
 
 def pod_mtu(plan: Plan, node: Node, host: Host) -> int:
-    """Return the MTU of bridge and pods in bytes; raise PodnetError where it cannot fit."""
+    """Return the MTU of bridge and pods in bytes; raise PodnetError where it cannot fit.
+
+    The narrowest of the ways to the peers decides, because a pod has one MTU for all of them.
+    """
     overhead = BACKENDS[plan.backend].overhead(plan)
     if plan.mtu == "portable":
         overhead = max(overhead, OVERHEAD[plan.underlay])
-    underlay = host.underlay[plan.underlay]
-    room = underlay.mtu - overhead
+    families = BACKENDS[plan.backend].families(plan, node)
+    if plan.mtu == "portable":
+        families = set().union(*(one.families(plan, node) for one in BACKENDS.values()))
+    way = min((narrowest(plan, node, host, one) for one in sorted(families)), key=_mtu)
+    said = f"{way.device} has MTU {way.mtu}" + (f" on the way to {way.peer}" if way.peer else "")
+    room = way.mtu - overhead
     mtu = room if plan.mtu in ("auto", "portable") else int(plan.mtu)
     if mtu > room:
         raise PodnetError(
-            f"{node.name}: podnet_mtu {mtu} does not fit: {underlay.device} has MTU "
-            f"{underlay.mtu}, of which {plan.backend} needs {overhead}. Set podnet_mtu to auto, "
-            f"or to {room} at most"
+            f"{node.name}: podnet_mtu {mtu} does not fit: {said}, of which {plan.backend} needs "
+            f"{overhead}. Set podnet_mtu to auto, or to {room} at most"
         )
     least = LEAST_MTU[6 if plan.cluster_cidr6 else 4]
     if mtu < least:
         raise PodnetError(
-            f"{node.name}: pods would have an MTU of {mtu} ({underlay.device} has "
-            f"{underlay.mtu}), and {least} is the least that works. Raise the MTU of "
-            f"{underlay.device}"
+            f"{node.name}: pods would have an MTU of {mtu} ({said}), and {least} is the least that "
+            f"works. Raise the MTU of {way.device}, or of the route there"
         )
     return mtu
+
+
+def _mtu(way: Narrowest) -> int:
+    return way.mtu
 
 
 def bridge_mac(node: Node) -> str:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
 from . import adopt, boot, files, forward, others, phases, record
+from . import host as underlay
 from .backends import BACKENDS
 from .desire import bridge_mac, desired, own_node
 from .diff import is_same_device
 from .errors import PodnetError
+from .foreign import demand_free
 from .host import Host
 from .kernel import adopt as flannel
 from .kernel import observe as eyes
-from .kernel import pods, run, services
+from .kernel import pods, run, services, ways
 from .model import Node, Plan
 from .record import DONE, Record
 from .state import State
@@ -62,8 +64,10 @@ def look(plan: Plan, name: str) -> Look:
     adoption = _meet_flannel(plan, node, links, known)
     ours |= adoption.devices
     _demand_free_names(plan, node, links, ours, devices)
-    host = eyes.view(links, node, _all_podnet(links) | ours)
-    problems = BACKENDS[plan.backend].problems(plan, node, host)
+    podnets = _all_podnet(links) | ours
+    host = ways.view(plan, node, links, podnets)
+    problems = underlay.problems(plan, node, host, podnets)
+    problems += BACKENDS[plan.backend].problems(plan, node, host)
     if problems:
         raise PodnetError("; ".join(problems))
     final = desired(plan, node, host)
@@ -85,7 +89,7 @@ def look(plan: Plan, name: str) -> Look:
     )
     before = seen.state
     foreign, notes = _take_routes(plan, node, adoption, seen, final)
-    _demand_no_overlap(plan, node, foreign)
+    notes += demand_free(plan, node, foreign) + underlay.notes(plan, node, host)
     _recognise_renamed(before, final)
     restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
     final.sysctls.update(restored)
@@ -236,17 +240,6 @@ def _demand_free_names(
             )
 
 
-def _demand_no_overlap(plan: Plan, node: Node, foreign: dict[str, str]) -> None:
-    if foreign:
-        shown = "; ".join(f"{dst} {body}" for dst, body in list(foreign.items())[:3])
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        ranges = " or ".join(one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one)
-        raise PodnetError(
-            f"{node.name}: the host has routes of others inside {ranges}: {shown}{more}. Remove "
-            "them, or set podnet_cluster_cidr to a range that is free"
-        )
-
-
 def _demand_no_stranded_pods(plan: Plan, node: Node, before: State, final: State) -> None:
     """Refuse to take a subnet or a bridge away from under running pods."""
     lost = [
@@ -292,8 +285,8 @@ def _add_router_advertisements(plan: Plan, node: Node, host: Host, final: State)
     """
     if not node.subnet6:
         return
-    for underlay in host.underlay.values():
-        key = f"net.ipv6.conf.{underlay.device.replace('.', '/')}.accept_ra"
+    for device in dict.fromkeys([*host.devices(), *(one.device for one in host.underlay.values())]):
+        key = f"net.ipv6.conf.{device.replace('.', '/')}.accept_ra"
         claimed = key in record.claimed(plan.name)
         if claimed or eyes.read_sysctls([key]).get(key) == "1":
             final.sysctls[key] = "2"

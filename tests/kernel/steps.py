@@ -34,7 +34,7 @@ _SYSCTLS = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv4.con
 def _is_step(event: str, arguments: tuple[Any, ...]) -> bool:
     if event == "subprocess.Popen":
         # A command that only reads is no step.
-        return not {"show", "list"} & set(arguments[1])
+        return not {"show", "list", "-j"} & set(arguments[1])
     if event == "os.remove" and str(arguments[0]).endswith(".podnet"):
         return False  # What a dead run left is looked for before every write.
     if event == "open":
@@ -78,7 +78,7 @@ def killed_in_batch(number: int, operation: Callable[[], object]) -> bool:
 
     def half(argv: Any, stdin: str | None = None) -> edge.Result:
         nonlocal left
-        if stdin is None or argv[0] == "nft":
+        if stdin is None or argv[0] == "nft" or "-j" in argv:
             return real(argv, stdin)
         left -= 1
         if left:

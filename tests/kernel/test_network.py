@@ -331,15 +331,16 @@ BAD_HOSTS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         ["n1", "podnet_interface eth7", "eth0"],
     ),
     "MTU that does not fit": ({"mtu": "1451"}, "", ["n1", "podnet_mtu 1451", "1450"]),
-    "route that overlaps": (
+    "route to a peer's pods": (
         {},
-        "ip route add 10.244.8.0/24 via 192.0.2.1",
-        ["n1", "10.244.8.0/24 via 192.0.2.1", "podnet_cluster_cidr"],
+        "ip route add 10.244.1.128/25 via 192.0.2.1",
+        ["n1", "10.244.1.128/25 via 192.0.2.1", "n2's 10.244.1.0/24", "podnet_cluster_cidr"],
     ),
-    "wider route that overlaps": (
-        {},
-        "ip route add 10.0.0.0/8 via 192.0.2.1",
-        ["n1", "10.0.0.0/8 via 192.0.2.1"],
+    "peer behind a route over our own bridge": (
+        {"peer": {"ip": "198.51.100.12", "ip_prefix": None}, "six": False},
+        "ip link add cni0 type bridge; ip link set cni0 alias podnet:podnet up; "
+        "ip route add 198.51.100.0/24 dev cni0",
+        ["n1", "n2 (198.51.100.12) over cni0"],
     ),
     "bridge of others": ({}, "ip link add cni0 type bridge", ["n1", "cni0", "podnet_bridge"]),
     "device of others": (
@@ -355,7 +356,7 @@ BAD_HOSTS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
     "peer on another segment": (
         {"backend": "host-gw", "peer": {"ip": "198.51.100.12"}},
         "",
-        ["n1", "n2", "podnet_direct_routing"],
+        ["n1", "n2 (198.51.100.12, by 192.0.2.1 over eth0)", "podnet_direct_routing"],
     ),
 }
 

@@ -17,6 +17,10 @@ class Backend(ABC):
         """Return the bytes that the backend adds to a pod's IP packet."""
 
     @abstractmethod
+    def families(self, plan: Plan, node: Node) -> set[int]:
+        """Return the families of nodes' addresses between which pods' packets travel."""
+
+    @abstractmethod
     def devices(self, plan: Plan, node: Node, host: Host, mtu: int, state: State) -> None:
         """Add the backend's own devices and their addresses to `state`; `mtu` is the pods'."""
 

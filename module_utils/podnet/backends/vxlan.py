@@ -24,6 +24,11 @@ class Vxlan(Backend):
         """50 bytes over IPv4, 70 over IPv6."""
         return OVERHEAD[plan.underlay]
 
+    def families(self, plan: Plan, node: Node) -> set[int]:
+        """The underlay's; plain routes to direct peers add theirs."""
+        direct = HostGateway().families(plan, node) if plan.direct_routing else set()
+        return {plan.underlay} | direct
+
     def devices(self, plan: Plan, node: Node, host: Host, mtu: int, state: State) -> None:
         """Add the VTEP: its MAC is in the plan, so that peers know it without asking."""
         state.links[plan.device] = Link(
@@ -47,7 +52,12 @@ class Vxlan(Backend):
             HostGateway().peer(plan, node, host, peer, state)
             return
         device = plan.device
-        state.fdb[device, peer.mac] = peer.ip if plan.underlay == 4 else peer.ip6
+        remote = peer.ip if plan.underlay == 4 else peer.ip6
+        if node.interface:
+            # Not by `dev` of the device: entries of the FDB do not inherit that (vxlan_fdb_parse in
+            # vxlan_core.c), and a device that is bound so goes with its NIC.
+            remote += f" via {node.interface}"
+        state.fdb[device, peer.mac] = remote
         for subnet in (peer.subnet, peer.subnet6):
             if not subnet:
                 continue

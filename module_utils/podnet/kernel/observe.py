@@ -1,4 +1,4 @@
-"""Read what a host has: the objects of one network, and the view of the underlay.
+"""Read what a host has: the objects of one network.
 
 The parsers take the JSON of `ip`, `bridge` and `nft` as it comes and keep only what `state.State`
 knows; they never fail on a field that they do not know.
@@ -13,8 +13,8 @@ from typing import Any, Iterable, Sequence
 from ..diff import full_name
 from ..errors import PodnetError
 from ..forward import Forwarder
-from ..host import Host, Prefix, Underlay, make_prefix
-from ..model import ROUTE_PROTOCOL, Node, is_inside, split_cidr
+from ..host import Prefix, make_prefix
+from ..model import ROUTE_PROTOCOL, is_inside, split_cidr
 from ..state import Chain, Link, Port, Rule, State, route_device
 from . import forward, shape
 from .run import nft_document, read_json, run
@@ -44,51 +44,6 @@ class Observation:
 def read_links() -> list[dict[str, Any]]:
     """Return all devices with details and addresses."""
     return read_json(["ip", "-j", "-N", "-d", "addr", "show"], shape.link)
-
-
-def view(links: Sequence[dict[str, Any]], node: Node, ours: set[str]) -> Host:
-    """Return the underlay as the host sees it; devices in `ours` are not part of it.
-
-    Raises PodnetError when the node's address or interface is not on the host.
-    """
-    by_name = {link["ifname"]: link for link in links}
-    if node.interface and node.interface not in by_name:
-        others = ", ".join(sorted(by_name.keys() - ours)[:10])
-        raise PodnetError(
-            f"{node.name}: podnet_interface {node.interface} does not exist on the host, which "
-            f"has {others}"
-        )
-    host = Host()
-    prefixes: list[Prefix] = []
-    holders: dict[str, str] = {}
-    for link in links:
-        if link["ifname"] in ours:
-            continue
-        for address in link.get("addr_info", ()):
-            local, length = address.get("local"), address.get("prefixlen")
-            if not local or not isinstance(length, int) or local.startswith("fe80"):
-                continue
-            holders.setdefault(local, link["ifname"])
-            if length < (128 if ":" in local else 32) and "LOOPBACK" not in link.get("flags", ()):
-                prefixes.append(make_prefix(local, length, link["ifname"]))
-    for family, address, variable in (
-        (4, node.ip, "podnet_node_ip"),
-        (6, node.ip6, "podnet_node_ip6"),
-    ):
-        if not address:
-            continue
-        if address not in holders:
-            listed = ", ".join(f"{local} on {dev}" for local, dev in holders.items() if dev != "lo")
-            raise PodnetError(
-                f"{node.name}: {variable} {address} is on no interface of the host, which has "
-                f"{listed or 'no address at all'}. Set {variable} to one of them"
-            )
-        device = node.interface or holders[address]
-        host.underlay[family] = Underlay(address, device, int(by_name[device]["mtu"]))
-    # The interface that the user named goes first: peers are then reached over it.
-    prefixes.sort(key=lambda prefix: (prefix.device != node.interface, prefix.shift))
-    host.prefixes = tuple(prefixes)
-    return host
 
 
 def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[str]) -> set[str]:
@@ -189,14 +144,15 @@ def read_routes(
     """Return (routes of ours, routes of others) in the main table that lie in `cidrs`.
 
     Ours are those with our protocol, and those that stand where one of ours must stand (`wanted`
-    destinations). Others' are those that overlap, but for what the kernel adds for our devices.
+    destinations). Others' are those that are not wider than the ranges (longest prefix wins), but
+    for what the kernel adds for our devices.
     """
     own: dict[str, str] = {}
     foreign: dict[str, str] = {}
     ranges = {}
     for cidr in cidrs:
         address, length = split_cidr(cidr)
-        ranges[cidr] = make_prefix(address, length, "")
+        ranges[cidr] = make_prefix(address, length)
     for family in families:
         sized = [one for one in ranges.values() if one.size == (4 if family == 4 else 16)]
         argv = ["ip", "-j", "-N", f"-{family}", "route", "show", "table", "main"]
@@ -206,7 +162,7 @@ def read_routes(
                 own[destination] = body
                 continue
             plain = destination.split(" ", 1)[0]
-            if plain == "default" or not any(_touches(plain, one) for one in sized):
+            if plain == "default" or not any(_is_within(plain, one) for one in sized):
                 continue
             if entry.get("protocol") == _PROTOCOL:
                 own[destination] = body
@@ -215,11 +171,10 @@ def read_routes(
     return own, foreign
 
 
-def _touches(cidr: str, prefix: Prefix) -> bool:
+def _is_within(cidr: str, prefix: Prefix) -> bool:
     address, _, length = cidr.partition("/")
-    one = make_prefix(address, int(length), "")
-    shift = max(one.shift, prefix.shift)
-    return one.value >> (shift - one.shift) == prefix.value >> (shift - prefix.shift)
+    one = make_prefix(address, int(length))
+    return one.shift <= prefix.shift and one.value >> (prefix.shift - one.shift) == prefix.value
 
 
 def read_neighbours(device: str) -> dict[tuple[str, str], str]:
@@ -232,12 +187,18 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
 
 
 def read_fdb(device: str) -> dict[tuple[str, str], str]:
-    """Return the permanent FDB entries on a VXLAN device of ours; several remotes by commas."""
+    """Return the permanent FDB entries on a VXLAN device of ours; several remotes by commas.
+
+    A remote is "ADDRESS" or "ADDRESS via DEVICE" in the words of bridge(8).
+    """
     result: dict[tuple[str, str], str] = {}
     for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device], shape.fdb):
         if "dst" in entry and entry.get("state") == "permanent":
             key = device, entry["mac"]
-            result[key] = f"{result[key]},{entry['dst']}" if key in result else entry["dst"]
+            remote = str(entry["dst"])
+            if "viaIf" in entry:
+                remote += f" via {entry['viaIf']}"
+            result[key] = f"{result[key]},{remote}" if key in result else remote
     return result
 
 
@@ -346,4 +307,4 @@ def observe(
     return Observation(state, links, foreign, forwarders)
 
 
-__all__ = ["Observation", "observe", "owned_links", "read_links", "route_device", "view"]
+__all__ = ["Observation", "observe", "owned_links", "read_links", "route_device"]

@@ -68,6 +68,25 @@ def route(entry: Any) -> None:
         _demand(isinstance(those, list) and all(isinstance(one, dict) for one in those), key, those)
 
 
+def way(entry: Any) -> None:
+    """Check an answer of `ip route get`."""
+    _demand(isinstance(entry, dict), "entry", entry)
+    for key in ("dev", "gateway", "prefsrc"):
+        _word(entry, key)
+    if type(entry.get("type")) is not int:
+        _word(entry, "type")
+    _text(_within(entry, "via"), "host")
+    metrics = entry.get("metrics", [])
+    _demand(
+        isinstance(metrics, list) and all(isinstance(one, dict) for one in metrics),
+        "metrics",
+        metrics,
+    )
+    for one in metrics:
+        if type(one.get("mtu")) is int:
+            _number(one, "mtu", least=1, most=65536)
+
+
 def neighbour(entry: Any) -> None:
     """Check an entry of `ip neigh`."""
     _demand(isinstance(entry, dict), "entry", entry)
@@ -81,6 +100,7 @@ def fdb(entry: Any) -> None:
     _demand(isinstance(entry, dict), "entry", entry)
     _word(entry, "mac", required=True)
     _address(entry, "dst")
+    _word(entry, "viaIf")
     _text(entry, "state")
 
 

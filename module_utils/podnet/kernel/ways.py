@@ -1,0 +1,186 @@
+"""Ask the kernel how it sends to the peers: the view of the underlay."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple, Sequence
+
+from ..errors import PodnetError
+from ..host import Host, Underlay, Way, addressed_peers
+from ..model import Node, Plan
+from . import shape
+from .run import run
+
+_FAILED = re.compile(r"Command failed -:([0-9]+)")
+#: What an address without any device to go by is taken to have: Ethernet's.
+_USUAL_MTU = 1500
+
+
+class Question(NamedTuple):
+    """Which way a packet from `source` to `address` takes, over `interface` where it is named."""
+
+    address: str
+    source: str
+    interface: str = ""
+
+    def line(self, *, told: bool = True, route: bool = False) -> str:
+        """Return it for `ip -batch`; not `told`: the kernel chooses the source; `route`: the FIB's
+        entry itself, not what was made of it.
+        """
+        words = f"route get {'fibmatch ' if route else ''}{self.address}"
+        words += f" from {self.source}" if told else ""
+        return words + (f" oif {self.interface}" if self.interface else "")
+
+
+def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]) -> Host:
+    """Return the underlay as the host sees it; devices in `ours` are not part of it.
+
+    Raises PodnetError when the node's address or interface is not on the host.
+    """
+    by_name = {link["ifname"]: link for link in links}
+    if node.interface and node.interface not in by_name:
+        others = ", ".join(sorted(by_name.keys() - ours)[:10])
+        raise PodnetError(
+            f"{node.name}: podnet_interface {node.interface} does not exist on the host, which "
+            f"has {others}"
+        )
+    host = Host()
+    holders: dict[str, str] = {}
+    for link in links:
+        if link["ifname"] in ours:
+            continue
+        for address in link.get("addr_info", ()):
+            local = address.get("local")
+            if local and not local.startswith("fe80"):
+                holders.setdefault(local, link["ifname"])
+    for family, address, variable in (
+        (4, node.ip, "podnet_node_ip"),
+        (6, node.ip6, "podnet_node_ip6"),
+    ):
+        if not address:
+            continue
+        if address not in holders:
+            listed = ", ".join(f"{local} on {dev}" for local, dev in holders.items() if dev != "lo")
+            raise PodnetError(
+                f"{node.name}: {variable} {address} is on no interface of the host, which has "
+                f"{listed or 'no address at all'}. Set {variable} to one of them"
+            )
+        device = node.interface or holders[address]
+        mtu = int(by_name[device]["mtu"])
+        if "LOOPBACK" in by_name[device].get("flags", ()):
+            mtu = min([_USUAL_MTU, *_mtus(links, ours)])
+        host.underlay[family] = Underlay(address, device, mtu)
+    mtus = {name: int(link["mtu"]) for name, link in by_name.items()}
+    questions = [
+        Question(address, own.address, node.interface)
+        for family, own in host.underlay.items()
+        for _, address in addressed_peers(plan, node, family)
+    ]
+    host.ways = find(questions, mtus, node.name)
+    return host
+
+
+def _mtus(links: Sequence[dict[str, Any]], ours: set[str]) -> list[int]:
+    """Return the MTUs of the devices with addresses that lead out of the host."""
+    return [
+        int(link["mtu"])
+        for link in links
+        if link["ifname"] not in ours
+        and link.get("addr_info")
+        and "LOOPBACK" not in link.get("flags", ())
+        and "UP" in link.get("flags", ())
+    ]
+
+
+def find(questions: Sequence[Question], mtus: dict[str, int], name: str) -> dict[str, Way]:
+    """Return address -> way for those that the kernel of host `name` has one to.
+
+    `mtus` are the devices'.
+    """
+    if not questions:
+        return {}
+    answers = ask([one.line() for one in questions] + [one.line(told=False) for one in questions])
+    told, free = answers[: len(questions)], answers[len(questions) :]
+    # With `oif` IPv4 takes an address that it has no route to for on-link (ip_route_output_key),
+    # and what a router has told lately hides the route's own MTU: ask for the route as it stands.
+    doubtful = [
+        number
+        for number, answer in enumerate(told)
+        if answer and (questions[number].interface or "expires" in answer)
+    ]
+    routes = dict(zip(doubtful, ask([questions[number].line(route=True) for number in doubtful])))
+    ways = {}
+    for number, question in enumerate(questions):
+        answer = told[number]
+        if answer is None or (number in routes and routes[number] is None):
+            continue
+        if str(answer.get("type", "unicast")) in ("local", "2"):
+            raise PodnetError(
+                f"{name}: {question.address} of another node is an address of this host, too: "
+                "every node needs its own"
+            )
+        way = parse(answer, free[number], routes.get(number), mtus)
+        if way:
+            ways[question.address] = way
+    return ways
+
+
+def parse(
+    answer: dict[str, Any],
+    free: dict[str, Any] | None,
+    route: dict[str, Any] | None,
+    mtus: dict[str, int],
+) -> Way | None:
+    """Return the way that the kernel answered with, None for one that leads nowhere.
+
+    `free` is the answer where the source was not given, `route` the FIB's entry where it was asked
+    for.
+    """
+    device = str(answer.get("dev", ""))
+    if str(answer.get("type", "unicast")) not in ("unicast", "1") or device not in mtus:
+        return None
+    gateway = str(answer.get("gateway") or answer.get("via", {}).get("host") or "")
+    said = _mtu(answer)
+    own, learned = (_mtu(route or {}), said) if "expires" in answer else (said, 0)
+    mtu = min(own or mtus[device], mtus[device])
+    source = ""
+    if free is not None and free.get("dev") == device:
+        source = str(free.get("prefsrc", ""))
+    return Way(device, mtu, gateway, source, learned if 0 < learned < mtu else 0)
+
+
+def _mtu(entry: dict[str, Any]) -> int:
+    found = [one["mtu"] for one in entry.get("metrics", ()) if isinstance(one.get("mtu"), int)]
+    return int(found[0]) if found else 0
+
+
+def ask(lines: Sequence[str]) -> list[dict[str, Any] | None]:
+    """Return the kernel's answer to each line of `ip route get`, None where it has no route.
+
+    One process for all: `ip` goes on after a line that fails and names it.
+    """
+    if not lines:
+        return []
+    argv = ["ip", "-j", "-force", "-batch", "-"]
+    result = run(argv, stdin="\n".join(lines) + "\n")
+    failed = {int(number) for number in _FAILED.findall(result.error)}
+    try:
+        # Each line prints a list of its own.
+        lists = [line for line in result.output.split("\n") if line.strip()]
+        printed = json.loads(f"[{','.join(lists)}]")
+        answers = [one[0] for one in printed if one]
+        for one in answers:
+            shape.way(one)
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError) as error:
+        raise PodnetError(
+            f"{' '.join(argv)}: printed what podnet does not know ({error}); report the version "
+            "of iproute2"
+        ) from error
+    if len(answers) + len(failed) != len(lines) or not failed <= {*range(1, len(lines) + 1)}:
+        raise PodnetError(
+            f"{' '.join(argv)}: {len(lines)} questions, {len(answers)} answers and {len(failed)} "
+            f"failures ({result.error[:200] or 'without a word'})"
+        )
+    rest = iter(answers)
+    return [None if number in failed else next(rest) for number in range(1, len(lines) + 1)]
