@@ -41,10 +41,17 @@ def is_same_device(one: Link, other: Link) -> bool:
         one.kind != "vxlan"
         or (
             (one.vni, one.port, one.learning) == (other.vni, other.port, other.learning)
-            # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c).
+            # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c),
+            # and ip-link(8) has no word that takes it away.
             and (":" in one.local) == (":" in other.local)
+            and (other.local != "" or one.local == "")
         )
     )
+
+
+def is_marked(link: Link) -> bool:
+    """Whether a device carries the mark of a network of podnet."""
+    return link.alias.startswith("podnet:")
 
 
 def changes(before: State, after: State) -> list[Change]:
@@ -73,6 +80,7 @@ def changes(before: State, after: State) -> list[Change]:
     result += _tables(kept, after)
     result += _accepts(kept, after)
     result += _removals(_without_devices(kept, gone, routes=False), after)
+    result += _downs(kept, after)
     result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
     result += _files(kept, after)
     result += leftovers(before, after, first=False)
@@ -123,13 +131,23 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
     ]
 
 
+#: The name that a device has for a moment where devices exchange theirs.
+_MAKES_WAY = "podnet-turn"
+
+
 def _in_turn(moves: dict[str, str]) -> list[tuple[str, str]]:
     """Return renames in an order in which each new name is free when its turn comes."""
     waiting = dict(sorted(moves.items()))
     result = []
     while waiting:
-        old = next((one for one, new in waiting.items() if new not in waiting), next(iter(waiting)))
-        result.append((old, waiting.pop(old)))
+        old = next((one for one, new in waiting.items() if new not in waiting), "")
+        if old:
+            result.append((old, waiting.pop(old)))
+        else:
+            # Each waits for another one's name: one of them makes way.
+            old = next(iter(waiting))
+            waiting[_MAKES_WAY] = waiting.pop(old)
+            result.append((old, _MAKES_WAY))
     return result
 
 
@@ -208,7 +226,7 @@ def link_text(name: str, link: Link) -> str:
 
 
 def add_link(name: str, link: Link) -> tuple[str, ...]:
-    """Return the batch lines that create a device complete and up."""
+    """Return the batch lines that create a device complete."""
     # A bridge keeps an MTU only if it was changed after creation; otherwise the kernel (br_if.c,
     # br_mtu_auto_adjust) lets it follow the ports, back to 1500 when the last one leaves.
     first = link.mtu - 1 if link.kind == "bridge" else link.mtu
@@ -219,14 +237,31 @@ def add_link(name: str, link: Link) -> tuple[str, ...]:
     line += f" type {link.kind}"
     if link.kind == "vxlan":
         learning = "learning" if link.learning else "nolearning"
-        line += f" id {link.vni} dstport {link.port} local {link.local} {learning}"
-    # The kernel ignores an alias in `link add`.
-    alias = f"link set dev {name} alias {link.alias}"
-    return line, f"link set dev {name} mtu {link.mtu}", alias, f"link set dev {name} up"
+        local = f" local {link.local}" if link.local else ""
+        line += f" id {link.vni} dstport {link.port}{local} {learning}"
+    lines = [line, f"link set dev {name} mtu {link.mtu}"]
+    if link.alias:
+        # The kernel ignores an alias in `link add`.
+        lines.append(f"link set dev {name} alias {_word(link.alias)}")
+    if link.up:
+        lines.append(f"link set dev {name} up")
+    return tuple(lines)
 
 
-#: An empty word of a batch; a device that is given back has no mark of ours.
-_NO_ALIAS = "''"
+#: What ends a word, a line or the reading of it in a batch of ip(8), quoted or not.
+_UNSPEAKABLE = re.compile(r"[#\\\x00-\x1f\x7f]")
+
+
+def _word(alias: str) -> str:
+    """Return a device's alias as one word of a batch; others may have put anything there.
+
+    One that a batch cannot say becomes the empty word: the device then has no alias.
+    """
+    if _UNSPEAKABLE.search(alias) or ("'" in alias and '"' in alias):
+        return "''"
+    if "'" in alias:
+        return f'"{alias}"'
+    return f"'{alias}'" if not alias or '"' in alias or " " in alias else alias
 
 
 def _links(before: State, after: State) -> list[Change]:
@@ -237,11 +272,11 @@ def _links(before: State, after: State) -> list[Change]:
             result.append(Change("ip", add_link(name, want), "", link_text(name, want)))
             continue
         lines = []
-        if have.alias != want.alias and (want.alias or have.alias.startswith("podnet:")):
-            lines.append(f"link set dev {name} alias {want.alias or _NO_ALIAS}")
+        if have.alias != want.alias and (want.alias or is_marked(have)):
+            lines.append(f"link set dev {name} alias {_word(want.alias)}")
         if want.mac and have.mac != want.mac:
             lines.append(f"link set dev {name} address {want.mac}")
-        if want.kind == "bridge" and want.alias and not have.alias.startswith("podnet:"):
+        if want.kind == "bridge" and is_marked(want) and not is_marked(have):
             # Adopted, so its MTU may still be its ports' (see add_link), which have been set by
             # now. Larger and back: a smaller one would be remembered by those who send just then.
             lines += [f"link set dev {name} mtu {want.mtu + one}" for one in (1, 0)]
@@ -249,11 +284,24 @@ def _links(before: State, after: State) -> list[Change]:
             lines.append(f"link set dev {name} mtu {want.mtu}")
         if want.kind == "vxlan" and have.local != want.local:
             lines.append(f"link set dev {name} type vxlan id {want.vni} local {want.local}")
-        if have.up != want.up:
-            lines.append(f"link set dev {name} {'up' if want.up else 'down'}")
+        if want.up and not have.up:
+            lines.append(f"link set dev {name} up")
         if lines:
             shown = have if want.mac else have._replace(mac="")
-            result.append(Change("ip", tuple(lines), link_text(name, shown), link_text(name, want)))
+            then = want._replace(up=want.up or have.up)
+            result.append(Change("ip", tuple(lines), link_text(name, shown), link_text(name, then)))
+    return result
+
+
+def _downs(before: State, after: State) -> list[Change]:
+    """Return what takes a device down: late, because the kernel drops what hangs on it then."""
+    result = []
+    for name, want in after.links.items():
+        have = before.links.get(name)
+        if have is not None and have.up and not want.up:
+            line = f"link set dev {name} down"
+            shown = want._replace(up=True)
+            result.append(Change("ip", (line,), link_text(name, shown), link_text(name, want)))
     return result
 
 
@@ -297,14 +345,17 @@ def _fdb(before: State, after: State) -> list[Change]:
         if old == remote:
             continue
         device, mac = key
-        # An entry with several remotes cannot be replaced in place (bridge(8)).
-        lines = tuple(
-            f"fdb del {mac} dev {device} dst {extra} self"
-            for extra in (old.split(",")[1:] if old else ())
+        # An entry with several remotes, which a rollback may have to bring back, can neither be
+        # replaced nor made in one go (bridge(8)).
+        less = old.split(",")[1:] if old else ()
+        first, *more = remote.split(",")
+        lines = (
+            *(f"fdb del {mac} dev {device} dst {one} self" for one in less),
+            f"fdb replace {mac} dev {device} dst {first} self permanent",
+            *(f"fdb append {mac} dev {device} dst {one} self permanent" for one in more),
         )
-        line = f"fdb replace {mac} dev {device} dst {remote} self permanent"
         text = f"fdb {mac} dev {device} dst "
-        result.append(Change("bridge", (*lines, line), text + old if old else "", text + remote))
+        result.append(Change("bridge", lines, text + old if old else "", text + remote))
     return result
 
 
@@ -315,7 +366,7 @@ def route_line(destination: str, body: str) -> str:
     if kind:
         kind, _, rest = rest.partition(" ")
         kind += " "
-    return f"route replace {kind}{destination} {rest}{protocol}".rstrip()
+    return " ".join(f"route replace {kind}{destination} {rest}{protocol}".split())
 
 
 def _routes(before: State, after: State) -> list[Change]:

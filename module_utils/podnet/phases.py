@@ -8,6 +8,8 @@ so may a host that boots into it.
 
 from __future__ import annotations
 
+from itertools import count
+
 from .diff import is_same_device, rename_device
 from .state import Chain, DeviceKey, State, make_rule
 
@@ -51,7 +53,7 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
                 result.links[name] = result.links[name]._replace(mac=held)
                 result.tables.update(both_macs(wanted.alias, name, held, wanted.mac))
         else:
-            moves[name] = _aside(before)
+            moves[name] = _aside({*before.links, *moves.values()})
             result.links[moves[name]] = link
     _keep_entries(before, result, moves, phase)
     for destination, body in before.routes.items():
@@ -97,8 +99,5 @@ def both_macs(alias: str, device: str, old: str, new: str) -> dict[str, tuple[Ch
     return {f"netdev {alias.partition(':')[2]}": (Chain("vtep", hook, (rule,)),)}
 
 
-def _aside(before: State) -> str:
-    for number in range(10):
-        if f"{ASIDE}{number}" not in before.links:
-            return f"{ASIDE}{number}"
-    return f"{ASIDE}x"
+def _aside(taken: set[str]) -> str:
+    return next(name for name in (f"{ASIDE}{number}" for number in count()) if name not in taken)
