@@ -28,7 +28,9 @@ class Way(NamedTuple):
 
     `gateway` is "" where the peer is on-link. `mtu` is the route's own or the device's, in bytes.
     `source` is what the kernel would choose as source address if it was not told ("" if that is
-    not known). `learned` is a smaller path MTU that a router has told lately, 0 for none.
+    not known). `learned` is a smaller path MTU that a router has told lately, 0 for none. `back` is
+    the device that the kernel would send over if no interface was named: where it expects packets
+    from the peer (rp_filter).
     """
 
     device: str
@@ -36,6 +38,7 @@ class Way(NamedTuple):
     gateway: str = ""
     source: str = ""
     learned: int = 0
+    back: str = ""
 
 
 class Narrowest(NamedTuple):

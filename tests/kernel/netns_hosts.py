@@ -24,6 +24,9 @@ _PRIVATE = ["/run", "/etc/podnet", "/etc/cni", "/opt/podnet", "/opt/cni", "/var/
 class Host:
     """A network namespace and a mount namespace, held open by a sleeping process."""
 
+    #: Where the segment and its router are; for the hosts on it.
+    underlay: Host
+
     def __init__(self, name: str) -> None:
         self.name = name
         mounts = " && ".join(
@@ -104,6 +107,7 @@ def hosts(count: int, mtu: int = 1500, bare: bool = False) -> Iterator[list[Host
         underlay.ip("addr add 192.0.2.1/24 dev u0")
         for number in range(count):
             host = Host(f"n{number + 1}")
+            host.underlay = underlay
             made.append(host)
             underlay.ip(
                 f"link add name {host.name} mtu {mtu} type veth peer name eth0 mtu {mtu} "

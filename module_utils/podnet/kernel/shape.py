@@ -69,22 +69,21 @@ def route(entry: Any) -> None:
 
 
 def way(entry: Any) -> None:
-    """Check an answer of `ip route get`."""
-    _demand(isinstance(entry, dict), "entry", entry)
-    for key in ("dev", "gateway", "prefsrc"):
-        _word(entry, key)
-    if type(entry.get("type")) is not int:
-        _word(entry, "type")
+    """Check an answer of `ip route get`. There is one for each peer, so it is quick."""
+    if type(entry) is not dict:
+        _demand(False, "entry", entry)
+    for key in ("dev", "gateway", "prefsrc", "type"):
+        value = entry.get(key, "x")
+        if type(value) is not str or " " in value or not value.isprintable():
+            _demand(key == "type" and type(value) is int, key, value)
     _text(_within(entry, "via"), "host")
-    metrics = entry.get("metrics", [])
-    _demand(
-        isinstance(metrics, list) and all(isinstance(one, dict) for one in metrics),
-        "metrics",
-        metrics,
-    )
-    for one in metrics:
-        if type(one.get("mtu")) is int:
-            _number(one, "mtu", least=1, most=65536)
+    if "metrics" in entry:
+        metrics = entry["metrics"]
+        good = isinstance(metrics, list) and all(isinstance(one, dict) for one in metrics)
+        _demand(good, "metrics", metrics)
+        for one in metrics:
+            if type(one.get("mtu")) is int:
+                _number(one, "mtu", least=1, most=65536)
 
 
 def neighbour(entry: Any) -> None:

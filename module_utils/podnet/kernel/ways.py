@@ -77,7 +77,9 @@ def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
         for family, own in host.underlay.items()
         for _, address in addressed_peers(plan, node, family)
     ]
-    host.ways = find(questions, mtus, node.name)
+    # Only plain routes to pods leave the source to the kernel.
+    plain = plan.backend == "host-gw" or plan.direct_routing
+    host.ways = find(questions, mtus, node.name, sources=plain)
     return host
 
 
@@ -93,35 +95,44 @@ def _mtus(links: Sequence[dict[str, Any]], ours: set[str]) -> list[int]:
     ]
 
 
-def find(questions: Sequence[Question], mtus: dict[str, int], name: str) -> dict[str, Way]:
+def _ask_for(lines: Sequence[tuple[Question, str]]) -> dict[Question, dict[str, Any] | None]:
+    return dict(zip((one for one, _ in lines), ask([line for _, line in lines])))
+
+
+def find(
+    questions: Sequence[Question], mtus: dict[str, int], name: str, *, sources: bool = False
+) -> dict[str, Way]:
     """Return address -> way for those that the kernel of host `name` has one to.
 
-    `mtus` are the devices'.
+    `mtus` are the devices'; `sources`: ask for `Way.source`, too.
     """
-    if not questions:
-        return {}
-    answers = ask([one.line() for one in questions] + [one.line(told=False) for one in questions])
-    told, free = answers[: len(questions)], answers[len(questions) :]
+    told = ask([one.line() for one in questions])
     # With `oif` IPv4 takes an address that it has no route to for on-link (ip_route_output_key),
     # and what a router has told lately hides the route's own MTU: ask for the route as it stands.
-    doubtful = [
-        number
-        for number, answer in enumerate(told)
-        if answer and (questions[number].interface or "expires" in answer)
-    ]
-    routes = dict(zip(doubtful, ask([questions[number].line(route=True) for number in doubtful])))
+    routes = _ask_for(
+        [
+            (one, one.line(route=True))
+            for one, answer in zip(questions, told)
+            if answer and (one.interface or "expires" in answer)
+        ]
+    )
+    free = _ask_for([(one, one.line(told=False)) for one in questions] if sources else [])
+    alone = _ask_for(
+        [(one, one._replace(interface="").line()) for one in questions if one.interface]
+    )
     ways = {}
-    for number, question in enumerate(questions):
-        answer = told[number]
-        if answer is None or (number in routes and routes[number] is None):
+    for question, answer in zip(questions, told):
+        if answer is None or (question in routes and routes[question] is None):
             continue
         if str(answer.get("type", "unicast")) in ("local", "2"):
             raise PodnetError(
                 f"{name}: {question.address} of another node is an address of this host, too: "
                 "every node needs its own"
             )
-        way = parse(answer, free[number], routes.get(number), mtus)
+        way = parse(answer, free.get(question), routes.get(question), mtus)
         if way:
+            back = alone.get(question, answer)
+            way = way._replace(back=str((back or {}).get("dev", "")))
             ways[question.address] = way
     return ways
 
