@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+
 # Ansible puts module_utils on modules' path, not on that of filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
@@ -32,7 +34,12 @@ def decide(
     looked = {str(host): hostvars[host].get("_podnet_seen") or {} for host in hosts}
     limited = len(looked) < len(nodes)
     names = [str(node) for node in nodes]
-    plan = hostvars[hosts[0]]["_podnet_plan"]
+    plan = hostvars[hosts[0]].get("_podnet_plan")
+    if not isinstance(plan, Mapping) or "edition" not in plan:
+        raise AnsibleFilterError(
+            "nothing is planned and nothing was changed: the role podnet_plan comes before this "
+            "one, and a run begins at the beginning, not with --start-at-task"
+        )
     against = knowledge.objections(
         Edition(**plan["edition"]),
         plan["allocations_file"],

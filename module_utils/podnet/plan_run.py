@@ -41,7 +41,11 @@ def run(
                 outcome, after = _plan(inventory, before, release)
             if after != before:
                 store.save(path, after)
-    return {**_result(outcome, path, before, after), "release": list(release)}
+    result = {**_result(outcome, path, before, after), "release": list(release)}
+    if write:
+        # There is nothing left to keep.
+        result["keep"]["found"] = _hash(after)
+    return result
 
 
 def keep(kept: Mapping[str, Any], write: bool = True, wait: float = 10.0) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -86,60 +87,126 @@ def hosts(tmp_path: Path) -> Hosts:
     return Hosts(tmp_path)
 
 
-#: What comes of a phase on a host -> its variables, for a phase of that name.
-DONE: dict[str, Any] = {
-    "done": lambda _phase: {},
-    "armed, confirmed": lambda phase: {"script": {phase: "armed"}},
-    "lost, back, confirmed": lambda phase: {"script": {phase: "lost"}},
-}
-NOT_DONE: dict[str, Any] = {
-    "fails": lambda phase: {"script": {phase: "fail"}},
-    "lost and stays away": lambda phase: {"script": {phase: "lost"}} | AWAY,
-    "lost, back, not confirmed": lambda phase: {
-        "script": {phase: "lost", f"confirm {phase}": "fail"}
-    },
-    "lost, back, lost again": lambda phase: {"script": {phase: "lost", f"confirm {phase}": "lost"}},
-    "armed, lost": lambda phase: {"script": {phase: "armed", f"confirm {phase}": "lost"}},
-    "armed, fails": lambda phase: {"script": {phase: "armed", f"confirm {phase}": "fail"}},
-    "armed for ever": lambda phase: {"script": {phase: "armed", f"confirm {phase}": "armed"}},
-}
-
-
-def test_a_run_succeeds_where_every_host_has_done_its_part(hosts: Hosts) -> None:
-    switching = {"look": {"switching": True}}
-    phases = ("prepare", "shift", "commit")
-    scripts: dict[str, dict[str, Any]] = {
-        f"n{number}": {
-            "script": {one: made(one).get("script", {}).get(one, "done") for one in phases}
-        }
-        for number, made in enumerate(DONE.values())
-    }
-    hosts.write(**{name: switching | more for name, more in scripts.items()})
-    run = hosts.play()
-    assert run.status == 0, run.output
-    assert all(run.did(phase) for phase in phases)
-
-
-@pytest.mark.parametrize("phase", ["all", "prepare", "shift", "commit"])
-def test_every_host_that_is_not_done_is_named_and_nothing_begins_after(
-    hosts: Hosts, phase: str
-) -> None:
-    look = {"look": {"switching": phase != "all"}}
-    made = {f"n{number}": made(phase) for number, made in enumerate(NOT_DONE.values())}
-    hosts.write(good=look, **{name: look | more for name, more in made.items()})
-    run = hosts.play()
-    assert run.status != 0, run.output
-    named = run.message.partition("The run stops here")[2].partition("PLAY RECAP")[0]
-    for name in made:
-        assert f" {name}: " in named, run.output
-    assert " good: " not in named
-    later = {"all": (), "prepare": ("shift", "commit"), "shift": ("commit",), "commit": ()}
-    assert not any(run.did(one) for one in later[phase])
-
-
 def test_a_host_that_is_lost_before_the_look_is_named_at_the_end(hosts: Hosts) -> None:
     hosts.write(n1={}, n2={"look": "lost"})
     run = hosts.play()
     assert run.status != 0
     assert run.did("all")
     assert "without this run's changes: n2" in run.message, run.output
+
+
+def own_play(hosts: Hosts, **keywords: Any) -> Path:
+    """Write a user's own play that imports the roles, with these keywords, and return its path."""
+    play: dict[str, Any] = {"hosts": "podnet_nodes", "gather_facts": False} | keywords
+    roles = [
+        {"ansible.builtin.include_role": {"name": "podnet_plan"}, "run_once": True},
+        {"ansible.builtin.import_role": {"name": "podnet_network"}},
+    ]
+    file = hosts.directory / "own.yml"
+    file.write_text(yaml.safe_dump([play | {"tasks": roles}], sort_keys=False))
+    return file
+
+
+#: How a user's own play is run -> a word of the message; "" where it is as good as our own.
+OWN: dict[str, tuple[dict[str, Any], dict[str, str], list[str], str]] = {
+    "as it is": ({}, {}, [], ""),
+    "debug": ({"strategy": "ansible.builtin.linear"}, {"ANSIBLE_STRATEGY": "free"}, [], ""),
+    "tags of its own": ({"tags": ["net"]}, {}, ["--tags", "net"], ""),
+    "one batch": ({"serial": "100%"}, {}, [], ""),
+    "free": ({"strategy": "free"}, {}, [], "strategy: 'free'"),
+    "free by configuration": ({}, {"ANSIBLE_STRATEGY": "free"}, [], "strategy: 'free'"),
+    "host_pinned": ({"strategy": "ansible.builtin.host_pinned"}, {}, [], "host_pinned"),
+    "serial": ({"serial": 1}, {}, [], "serial: n2"),
+    "serial, the rest": ({"serial": [1, "100%"]}, {}, [], "serial: n2"),
+    "other tags": ({}, {}, ["--tags", "net"], "--tags and --skip-tags"),
+    "its tags skipped": ({"tags": ["net"]}, {}, ["--skip-tags", "net"], ""),
+    "begun later": ({}, {}, ["--start-at-task", "Decide how to go on"], "not with --start-at-task"),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_how_a_play_is_run(hosts: Hosts, case: str) -> None:
+    keywords, environment, arguments, word = OWN[case]
+    hosts.write(n1={}, n2={})
+    run = hosts.play(*arguments, playbook=own_play(hosts, **keywords), **environment)
+    if word:
+        assert run.status != 0, run.output
+        assert word in run.message, run.output
+    assert run.did("all") == (not word and case != "its tags skipped"), run.output
+    assert run.status == 0 or word
+
+
+PLAYBOOKS = ("plan.yml", "site.yml", "verify.yml", "reset.yml", "remove_node.yml")
+
+#: How any of the playbooks is run -> its group, arguments, and words of the message.
+NOTHING: dict[str, tuple[str, list[str], str]] = {
+    "another group": ("podnet_node", [], "podnet_nodes: the group is empty or missing"),
+    "another group, limited": (
+        "podnet_node",
+        ["--limit", "n1"],
+        "podnet_nodes: the group is empty or missing",
+    ),
+    "limited to none": ("podnet_nodes", ["--limit", "localhost"], "--limit"),
+    "limited to another": ("podnet_nodes", ["--limit", "else"], "--limit leaves no host"),
+    "limited to nobody": ("podnet_nodes", ["--limit", "nosuch"], "--limit"),
+    "tags": ("podnet_nodes", ["--tags", "network"], "--tags and --skip-tags leave out a part"),
+    "begun later": ("podnet_nodes", ["--start-at-task", "*"], "--start-at-task"),
+    "begun nowhere": ("podnet_nodes", ["--start-at-task", "nosuch"], "--start-at-task"),
+}
+
+
+@pytest.mark.parametrize(
+    ("playbook", "case"),
+    # They begin with the same play; the two that had none before are tried with all.
+    [("verify.yml", case) for case in NOTHING]
+    + [("reset.yml", case) for case in NOTHING]
+    + [(playbook, "limited to another") for playbook in PLAYBOOKS[:2]]
+    + [("remove_node.yml", case) for case in ("another group, limited", "begun later")],
+)
+def test_a_playbook_that_would_do_nothing_or_a_part_says_so(
+    hosts: Hosts, playbook: str, case: str
+) -> None:
+    group, arguments, word = NOTHING[case]
+    hosts.write(group, n1={}, n2={})
+    (hosts.directory / "inventory" / "other.yml").write_text("all: {hosts: {else: {}}}\n")
+    run = hosts.play(*arguments, "-e", "podnet_node=n2", playbook=playbook)
+    assert run.status != 0, run.output
+    assert word in run.message, run.output
+    assert "changed=1" not in run.output
+    assert not run.did("all")
+
+
+#: podnet_node and more arguments -> a word of the message.
+NODES: dict[str, tuple[str, str]] = {
+    "podnet_nodes": ("", "neither a host of the group podnet_nodes nor in the allocations file"),
+    "all": ("", "neither a host of the group"),
+    "n*": ("", "neither a host of the group"),
+    "n1:n2": ("", "neither a host of the group"),
+    "localhost": ("", "neither a host of the group"),
+    "else": ("", "neither a host of the group"),
+    "": ("", "name the node to remove"),
+    "n3": ("n3,localhost", "--limit leaves out n1, n2, which would keep n3 as a peer"),
+    "n2": ("n2,n3", "--limit leaves out n1, which would keep n2 as a peer"),
+}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_name_is_a_name(hosts: Hosts, node: str) -> None:
+    limit, word = NODES[node]
+    hosts.write(n1={}, n2={}, n3={})
+    (hosts.directory / "inventory" / "other.yml").write_text("all: {hosts: {else: {}}}\n")
+    arguments = ["--limit", limit] if limit else []
+    run = hosts.play(
+        *arguments, "-e", json.dumps({"podnet_node": node}), playbook="remove_node.yml"
+    )
+    assert run.status != 0, run.output
+    assert word in run.message, run.output
+    assert not run.did("all")
+    assert "Remove the network" not in run.tasks
+
+
+def test_more_than_one_name_is_none(hosts: Hosts) -> None:
+    hosts.write(n1={}, n2={}, n3={})
+    run = hosts.play("-e", '{"podnet_node": ["n2", "n3"]}', playbook="remove_node.yml")
+    assert run.status != 0
+    assert "name the node to remove" in run.message, run.output
