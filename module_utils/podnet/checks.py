@@ -6,6 +6,7 @@ allowed ("must be ..."). Values from ``-e name=value`` arrive as text, so checks
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import re
 import socket
@@ -57,12 +58,37 @@ def integer(least: int, most: int) -> Callable[[Any], int]:
     return check
 
 
+def misread(value: object) -> str:
+    """Return what to say of a value that YAML has read as something else than text, else "".
+
+    YAML 1.1 reads 52:54:00:12:34:56 as a number in base 60 (yaml.org/type/int.html), "on" as true
+    and 2026-01-01 as a date.
+    """
+    if isinstance(value, bool):
+        return '; YAML read it as true or false: put it into quotes ("...")'
+    if isinstance(value, (int, float)):
+        return f"; YAML read it as a number: put it into quotes ({_in_base_60(value)})"
+    if isinstance(value, datetime.date):
+        return '; YAML read it as a date: put it into quotes ("...")'
+    return ""
+
+
+def _in_base_60(value: float) -> str:
+    """Return what a number may have been before YAML read it in base 60, in quotes."""
+    groups: list[str] = []
+    rest = int(value) if value > 0 else 0
+    while rest:
+        rest, digits = divmod(rest, 60)
+        groups.insert(0, f"{digits:02}")
+    return f'"{":".join(groups)}"' if len(groups) > 4 else '"..."'
+
+
 def matching(test: Callable[[object], bool], allowed: str) -> Callable[[Any], str]:
     """Make a check for text that `test` accepts; `allowed` says in words what that is."""
 
     def check(value: object) -> str:
         if not test(value):
-            raise ValueError(f"must be {allowed}")
+            raise ValueError(f"must be {allowed}{misread(value)}")
         return str(value)
 
     return check
@@ -111,6 +137,7 @@ def address(family: int) -> Callable[[Any], tuple[str, int | None]]:
             found = isinstance(value, str) and _number(text, other) is not None
             belongs = "podnet_node_ip6" if family == 4 else "podnet_node_ip"
             hint = f"; an IPv{other} address belongs in {belongs}" if found else ""
+            hint = hint or misread(value)
             raise ValueError(f"must be an IPv{family} address such as {example}{hint}")
         if not slash:
             return _text(number, family), None

@@ -168,7 +168,7 @@ def _is_switching(
     if known is None:
         return adoption.active and adopt.must_switch(plan, before, final)
     return (
-        known.parameters != record.parameters(plan)
+        not record.is_reached(known, plan)
         or known.phase in phases.PHASES[:3]
         or adopt.held_mac(plan, known, before, final) != ""
     )

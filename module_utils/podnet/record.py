@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import files
+from .backends import BACKENDS
 from .edition import Edition
 from .errors import PodnetError
 from .model import Plan
@@ -70,11 +71,20 @@ def path(name: str) -> str:
 
 
 def parameters(plan: Plan) -> dict[str, Any]:
-    """Return the parameters whose change is a switch: all hosts must go through it in step."""
-    return {
-        key: getattr(plan, key)
-        for key in ("backend", "vni", "port", "device", "direct_routing", "underlay", "mtu")
-    }
+    """Return the parameters whose change is a switch: all hosts must go through it in step.
+
+    Only those that the plan's backend uses: another VXLAN port under host-gw is no switch.
+    """
+    return {key: getattr(plan, key) for key in BACKENDS[plan.backend].parameters}
+
+
+def is_reached(known: Record, plan: Plan) -> bool:
+    """Whether the record says that this host has the plan's parameters already.
+
+    A record may hold more than the plan's backend uses: earlier ones held all.
+    """
+    wanted = parameters(plan)
+    return {key: known.parameters.get(key) for key in wanted} == wanted
 
 
 def load(name: str) -> Record | None:

@@ -12,6 +12,10 @@ from ..state import State
 class Backend(ABC):
     """What a backend adds to a host: devices, one set of objects a peer, bytes on every packet."""
 
+    #: The fields of a plan whose change moves packets to another way, so that all hosts must go
+    #: through it in step. What a backend does not use may change without anybody's noticing.
+    parameters: tuple[str, ...] = ("backend", "underlay", "mtu")
+
     @abstractmethod
     def overhead(self, plan: Plan) -> int:
         """Return the bytes that the backend adds to a pod's IP packet."""

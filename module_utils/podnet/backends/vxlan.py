@@ -20,6 +20,8 @@ OVERHEAD = {4: 50, 6: 70}
 class Vxlan(Backend):
     """One device, and a neighbour, an FDB entry and a route a peer."""
 
+    parameters = (*Backend.parameters, "vni", "port", "device", "direct_routing")
+
     def overhead(self, plan: Plan) -> int:
         """50 bytes over IPv4, 70 over IPv6."""
         return OVERHEAD[plan.underlay]

@@ -37,17 +37,31 @@ def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> 
         number = _namespace_number(path)
         if number not in wanted:
             continue
-        for link in read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"], shape.link):
+        for link in _inside(path):
             name = wanted[number].get(link["ifindex"], "")
-            # Whoever is root in a pod chooses its names; a batch and a script take them.
-            if name and is_interface_name(link["ifname"]):
+            if name and link["word"]:
                 result[name] = result[name]._replace(
-                    inner_mtu=int(link["mtu"]), inner=link["ifname"], namespace=path
+                    inner_mtu=int(link["mtu"]), inner=link["word"], namespace=path
                 )
         del wanted[number]
         if not wanted:
             break
     return result
+
+
+def _inside(path: str) -> list[dict[str, Any]]:
+    """Return the devices of a pod, each with the "word" that a batch may name it by.
+
+    Whoever is root in a pod chooses its names, and dev_valid_name() of the kernel forbids little. A
+    name that a batch and a script cannot take is replaced by "if" and the index, which ip(8) takes
+    for any device (ll_name_to_index in lib/ll_map.c) unless one has that very name.
+    """
+    found = read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"], shape.link)
+    names = {link["ifname"] for link in found}
+    for link in found:
+        word = link["ifname"] if is_interface_name(link["ifname"]) else f"if{link['ifindex']}"
+        link["word"] = word if word == link["ifname"] or word not in names else ""
+    return found
 
 
 def _namespaces() -> Iterator[str]:

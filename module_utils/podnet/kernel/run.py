@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -98,8 +99,7 @@ def read_json(argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
     if result.code != 0:
         raise PodnetError(f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})")
     try:
-        # Not strict: an alias may hold control characters.
-        entries = json.loads(result.output, strict=False) if result.output.strip() else []
+        entries = _entries(result.output) if result.output.strip() else []
     except (ValueError, RecursionError) as error:
         raise PodnetError(
             f"{' '.join(argv)}: printed no JSON ({error}); podnet needs iproute2 4.18 or newer"
@@ -114,6 +114,25 @@ def read_json(argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
                 "version of iproute2"
             ) from error
     return entries
+
+
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def _entries(text: str) -> Any:
+    """Read what iproute2 calls JSON: names and aliases of devices may hold any bytes.
+
+    It prints those bytes as they are, which `run` has made "\\xff" of, and quotes in its own way.
+    """
+    try:
+        # Not strict: an alias may hold control characters.
+        return json.loads(text, strict=False)
+    except ValueError:
+        return json.loads(_ESCAPE.sub(_as_json, text), strict=False)
+
+
+def _as_json(found: re.Match[str]) -> str:
+    return found[0] if found[1] in '"\\/bfnrtu' else f"\\\\{found[1]}"
 
 
 def nft_document(argv: Sequence[str], output: str) -> Any:
