@@ -1,0 +1,132 @@
+"""Ask a host what `preflight.questions` wants to know, without changing anything there.
+
+What a kernel can do is not read from its version: it is tried in a network namespace that exists
+for the moment of trying. Loading a module is the only trace, and the run would load it, too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Iterable
+
+from ..preflight import Facts, Questions
+from .observe import read_sysctls
+from .run import run
+
+_VXLAN = "link add podnet-try type vxlan id 1 dstport 1"
+_RENAME = (
+    "link add podnet-try type bridge\n"
+    "link set dev podnet-try up\n"
+    "link set dev podnet-try name podnet-tried"
+)
+
+#: Bytes that must be free beside what is written.
+_SPARE = 64 * 1024
+
+
+def ask(asked: Questions) -> Facts:
+    """Return the answers; a host of which nothing is asked costs nothing."""
+    values: dict[str, str] | None = {}
+    if asked.disabled6:
+        on = Path("/proc/sys/net/ipv6").is_dir()
+        values = read_sysctls(asked.disabled6) if on else None
+    return Facts(
+        vxlan=not asked.port or Path("/sys/module/vxlan").exists() or _works(_VXLAN),
+        holder=_holder(asked.port, asked.family) if asked.port else "",
+        can_rename=not asked.renames or _works(_RENAME),
+        release=os.uname().release,
+        values=values,
+    )
+
+
+def _works(batch: str) -> bool:
+    """Whether the kernel does what `batch` wants, in a network namespace of its own."""
+    return run(["unshare", "--net", "ip", "-batch", "-"], stdin=f"{batch}\n").code == 0
+
+
+def _holder(port: int, family: int) -> str:
+    """Return who has a UDP port of all addresses, "" for nobody."""
+    with socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            if family == 6:
+                # As the kernel's own VXLAN socket over IPv6 (vxlan_create_sock).
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(("::" if family == 6 else "0.0.0.0", port))  # noqa: S104
+        except OSError as error:
+            return _process(port) if error.errno == errno.EADDRINUSE else ""
+    return ""
+
+
+def _process(port: int) -> str:
+    """Return the process that has a UDP port; one of the kernel's own belongs to none."""
+    inodes = set()
+    for table in ("udp", "udp6"):
+        try:
+            lines = Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            words = line.split()
+            if int(words[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{words[9]}]")
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                handles = [os.readlink(one) for one in (process / "fd").iterdir()]
+                if inodes & set(handles):
+                    return f"process {process.name} ({_printable(process / 'comm')})"
+            except OSError:
+                continue  # It has ended, or is not to be looked into.
+    return "the kernel (a tunnel device, or another namespace's process)"
+
+
+def _printable(path: Path) -> str:
+    text = path.read_text(errors="replace").strip()
+    return "".join(one if one.isprintable() else "?" for one in text)[:40]
+
+
+def unwritable(directories: Iterable[str], size: int) -> dict[str, str]:
+    """Return directory -> reason for those in which `size` bytes cannot be written.
+
+    Where one does not exist, the nearest one above it counts. Nothing is left there, and no time
+    of the directory changes (O_TMPFILE of open(2)).
+    """
+    found = {}
+    for directory in sorted({_existing(one) for one in directories}):
+        reason = _reason(directory, size)
+        if reason:
+            found[directory] = reason
+    return found
+
+
+def _existing(directory: str) -> str:
+    path = Path(directory)
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return str(path)
+
+
+def _reason(directory: str, size: int) -> str:
+    try:
+        handle = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, bytes(4096))
+        finally:
+            os.close(handle)
+        space = os.statvfs(directory)
+    except OSError as error:
+        # EISDIR, EOPNOTSUPP: a file system without O_TMPFILE.
+        if error.errno in (errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL):
+            return "read-only" if os.statvfs(directory).f_flag & os.ST_RDONLY else ""
+        words = {errno.EROFS: "its file system is read-only", errno.ENOSPC: "no space is left"}
+        return words.get(error.errno or 0, error.strerror or "failed")
+    free = space.f_bfree * space.f_frsize
+    # Some file systems count neither blocks nor files.
+    if space.f_blocks and free < size + _SPARE:
+        return f"{free // 1024} KiB are free, and {(size + _SPARE) // 1024} are needed"
+    if space.f_files and space.f_ffree < 30:
+        return "no inodes are left"
+    return ""
