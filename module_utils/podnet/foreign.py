@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping
 
-from .errors import PodnetError
 from .host import Prefix, listed, make_prefix
 from .model import Node, Plan, split_cidr
 
 
-def demand_free(plan: Plan, node: Node, foreign: Mapping[str, str]) -> list[str]:
-    """Return what to tell of `foreign`, destination -> text, which lie in the plan's ranges.
+def judge(plan: Plan, node: Node, foreign: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return (problems, notes) about `foreign`, destination -> text, inside the plan's ranges.
 
-    Raises PodnetError where one takes packets to pods of a node.
+    It is a problem where one takes packets to pods of a node.
     """
     if not foreign:
-        return []
+        return [], []
     subnets = [one for peer in plan.nodes.values() for one in (peer.subnet, peer.subnet6) if one]
     tree = _by_length(subnets)
     taking, idle = [], []
@@ -36,12 +35,12 @@ def demand_free(plan: Plan, node: Node, foreign: Mapping[str, str]) -> list[str]
             idle.append(shown)
     ranges = " or ".join(one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one)
     if taking:
-        raise PodnetError(
+        return [
             f"{node.name}: the host has routes of others inside {ranges}: "
             f"{'; '.join(taking[:3])}{f' and {len(taking) - 3} more' if len(taking) > 3 else ''}. "
             "Remove them, or set podnet_cluster_cidr to a range that is free"
-        )
-    return [
+        ], []
+    return [], [
         f"{node.name}: routes of others inside {ranges} that no node's pods need now: "
         f"{listed(idle, 3)}"
     ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import attach, knowledge, network
+from . import attach, knowledge, network, preflight
 from .errors import PodnetError
-from .look import look
+from .kernel import preflight as edge
+from .look import Look, directories, look
 from .model import Plan, is_network_name
 from .phases import ALL
 from .state import State
@@ -77,6 +78,8 @@ def pending(
         "cni": attached.cni,
         "endpoints": attached.endpoints,
     }
+    if sum(counts.values()):
+        _demand_room(seen, cni_install)
     return (
         {
             **counts,
@@ -87,3 +90,15 @@ def pending(
         },
         [*found.warnings, *attached.warnings],
     )
+
+
+def _demand_room(seen: Look, cni_install: str) -> None:
+    """Raise PodnetError where the files of a run cannot be written."""
+    where = directories(seen.plan)
+    if cni_install != "none":
+        where += ["/opt/podnet", seen.plan.cni.bin_dir]
+    # Batches of some lines a peer, and the ones from before until they are replaced.
+    found = edge.unwritable(where, 1024 * len(seen.plan.nodes))
+    if found:
+        problems = preflight.full_or_read_only(seen.node.name, found)
+        raise PodnetError(preflight.refusal(seen.node.name, problems))

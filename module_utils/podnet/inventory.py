@@ -72,6 +72,7 @@ class Host:
     endpoints: tuple[dict[str, str], ...] = ()
     leave_alone: tuple[str, ...] = ()
     adopt: bool = False
+    manage_neighbours: bool = False
     repair_interval: str = ""
 
 
@@ -223,6 +224,7 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
             what for what in model.LEAVABLE if own.get(f"podnet_manage_{what}") is False
         ),
         adopt=bool(own.get("podnet_adopt")),
+        manage_neighbours=bool(own.get("podnet_manage_neighbours")),
         repair_interval=own.get("podnet_repair_interval") or "",
     )
 

@@ -6,17 +6,18 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from . import adopt, boot, files, forward, others, phases, record
+from . import adopt, boot, files, forward, neighbours, others, phases, preflight, record
 from . import host as underlay
 from .backends import BACKENDS
 from .desire import bridge_mac, desired, own_node
 from .diff import is_same_device
 from .errors import PodnetError
-from .foreign import demand_free
+from .foreign import judge
 from .host import Host
 from .kernel import adopt as flannel
 from .kernel import observe as eyes
 from .kernel import pods, run, services, ways
+from .kernel import preflight as edge
 from .model import Node, Plan
 from .record import DONE, Record
 from .state import State
@@ -58,22 +59,24 @@ def look(plan: Plan, name: str) -> Look:
     services.await_replay(plan.name, boot.top(plan.name))
     known = record.load(plan.name)
     links = eyes.read_links()
-    devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]
-    recorded = known.devices if known else []
-    ours = eyes.owned_links(links, plan.name, recorded)
+    ours = eyes.owned_links(links, plan.name, known.devices if known else [])
     adoption = _meet_flannel(plan, node, links, known)
     ours |= adoption.devices
-    _demand_free_names(plan, node, links, ours, devices)
     podnets = _all_podnet(links) | ours
     host = ways.view(plan, node, links, podnets)
-    problems = underlay.problems(plan, node, host, podnets)
-    problems += BACKENDS[plan.backend].problems(plan, node, host)
-    if problems:
-        raise PodnetError("; ".join(problems))
-    final = desired(plan, node, host)
+    problems = [
+        *_taken_names(plan, node, links, ours),
+        *underlay.problems(plan, node, host, podnets),
+        *BACKENDS[plan.backend].problems(plan, node, host),
+    ]
+    try:
+        final = desired(plan, node, host)
+    except PodnetError as error:
+        raise _refusal(plan, node, [*problems, str(error)]) from error
     _keep_bridge_mac(plan, node, known, adoption, final)
     cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
     _add_router_advertisements(plan, node, host, final)
+    crowded = _add_neighbours(plan, node, host, final)
     restorable = record.restorable(plan.name)
     wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: ""}
     if known:
@@ -89,17 +92,15 @@ def look(plan: Plan, name: str) -> Look:
     )
     before = seen.state
     foreign, notes = _take_routes(plan, node, adoption, seen, final)
-    notes += demand_free(plan, node, foreign) + underlay.notes(plan, node, host)
+    in_way, idle = judge(plan, node, foreign)
+    problems += in_way
+    notes += [*idle, *underlay.notes(plan, node, host)]
     _recognise_renamed(before, final)
     restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
     final.sysctls.update(restored)
-    strict = before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links)
     _add_ports(plan, known, before, final, links)
-    _demand_no_stranded_pods(plan, node, before, final)
-    if "forward" in node.leave_alone:
-        warnings = forward.left_alone(plan, seen.forwarders)
-    else:
-        warnings = forward.add(plan, seen.forwarders, before, final)
+    problems += _stranded_pods(node, before, final)
+    warnings = [*_forward(plan, node, seen, before, final), *crowded]
     managers = _managers(node)
     before.files = dict(read_files([*_own_files(plan.name, managers), record.path(plan.name)]))
     before.boot = boot.read(plan.name)
@@ -108,6 +109,10 @@ def look(plan: Plan, name: str) -> Look:
     if held and adoption.active:
         notes.append(adopt.advice(plan, node, before))
     warnings += notes
+    vxlans = preflight.vxlan_devices(links, ours | final.links.keys())
+    problems += _foreseen(node, preflight.questions(before, final, switching), vxlans)
+    if problems:
+        raise _refusal(plan, node, problems)
     return Look(
         plan,
         node,
@@ -116,12 +121,28 @@ def look(plan: Plan, name: str) -> Look:
         before,
         final,
         switching,
-        strict,
+        before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links),
         restored,
         warnings,
         managers,
         held,
     )
+
+
+def _foreseen(
+    node: Node, asked: preflight.Questions, devices: Sequence[preflight.Device]
+) -> list[str]:
+    """Ask the host, and return what would fail half-way through a change."""
+    return preflight.problems(node, asked, edge.ask(asked), devices)
+
+
+def _forward(
+    plan: Plan, node: Node, seen: eyes.Observation, before: State, final: State
+) -> list[str]:
+    """Add what accepts pods' packets in chains of others, or return what that is left to."""
+    if "forward" in node.leave_alone:
+        return forward.left_alone(plan, seen.forwarders)
+    return forward.add(plan, seen.forwarders, before, final)
 
 
 def _keep_bridge_mac(
@@ -210,38 +231,56 @@ def _all_podnet(links: Sequence[dict[str, Any]]) -> set[str]:
     return {link["ifname"] for link in links if str(link.get("ifalias", "")).startswith("podnet:")}
 
 
-def _demand_free_names(
-    plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str], devices: Sequence[str]
-) -> None:
+def _refusal(plan: Plan, node: Node, problems: Sequence[str]) -> PodnetError:
+    """Return the error that names all that stands in the way of a run, at once."""
+    where = edge.unwritable(directories(plan), 0)
+    found = [*problems, *preflight.full_or_read_only(node.name, where)]
+    return PodnetError(preflight.refusal(node.name, found))
+
+
+def directories(plan: Plan) -> list[str]:
+    """Return the directories that a run writes to."""
+    boot_files = [str(Path(one).parent) for one in boot.own_paths(plan.name)]
+    return ["/run", record.directory(plan.name), plan.cni.conf_dir, *boot_files]
+
+
+def _add_neighbours(plan: Plan, node: Node, host: Host, final: State) -> list[str]:
+    """Make room in the kernel's neighbour tables where the node may; return what to warn of."""
+    needed = neighbours.needed(node, host, final)
+    values = eyes.read_sysctls(neighbours.limits(needed))
+    if not node.manage_neighbours or not values:
+        return neighbours.crowded(node, needed, values)
+    originals = record.load_originals()
+    first = {key: str(originals.get(key, {}).get("value", val)) for key, val in values.items()}
+    for key, value in neighbours.raised(needed, first).items():
+        # Somebody may have raised it further.
+        final.sysctls[key] = max(value, values.get(key, value), key=int)
+    return []
+
+
+def _taken_names(
+    plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
+) -> list[str]:
+    devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]
+    found = []
     variables = {plan.bridge: "podnet_bridge", plan.device: "podnet_vxlan_device"}
     for link in links:
         name, alias = link["ifname"], str(link.get("ifalias", ""))
-        info = link.get("linkinfo", {})
         if name in devices and name not in ours:
             owner = (
                 f"belongs to podnet's network {alias[7:]}"
                 if alias.startswith("podnet:")
                 else "is not podnet's"
             )
-            raise PodnetError(
+            found.append(
                 f"{node.name}: {name} exists on the host and {owner}. Set {variables[name]} to "
                 f"another name, or remove the device if nothing needs it (ip link del {name})"
             )
-        data = info.get("info_data", {})
-        if (
-            plan.backend == "vxlan"
-            and info.get("info_kind") == "vxlan"
-            and name not in ours
-            and (data.get("id"), data.get("port")) == (plan.vni, plan.port)
-        ):
-            raise PodnetError(
-                f"{node.name}: {name} on the host uses VNI {plan.vni} and port {plan.port} "
-                "already. Set podnet_vxlan_vni or podnet_vxlan_port to another number"
-            )
+    return found
 
 
-def _demand_no_stranded_pods(plan: Plan, node: Node, before: State, final: State) -> None:
-    """Refuse to take a subnet or a bridge away from under running pods."""
+def _stranded_pods(node: Node, before: State, final: State) -> list[str]:
+    """Say which subnet or bridge would be taken away from under running pods."""
     lost = [
         f"{cidr} on {dev}"
         for dev, cidr in before.addresses
@@ -254,11 +293,12 @@ def _demand_no_stranded_pods(plan: Plan, node: Node, before: State, final: State
     ]
     if lost and before.ports:
         shown = ", ".join(list(before.ports)[:3])
-        raise PodnetError(
+        return [
             f"{node.name}: {len(before.ports)} pods are attached ({shown}) and would "
             f"lose {', '.join(lost)}. Stop the pods of this host first, or keep its subnet "
             "(podnet_subnet) and podnet_bridge"
-        )
+        ]
+    return []
 
 
 def _recognise_renamed(before: State, final: State) -> None:

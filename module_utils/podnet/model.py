@@ -136,8 +136,8 @@ class Node:
     family). `mac` is the VTEP's MAC: derived by the plan, or declared for a node that another tool
     still runs. `interface` is "" unless the inventory names one. `leave_alone` names, of LEAVABLE,
     settings of others that podnet must not touch on this node. `adopt`: what flannel made there
-    becomes podnet's. `repair_interval` is a time for
-    systemd, "" for never.
+    becomes podnet's. `manage_neighbours`: the kernel's neighbour tables are made large enough.
+    `repair_interval` is a time for systemd, "" for never.
     """
 
     name: str
@@ -152,6 +152,7 @@ class Node:
     endpoints: tuple[Endpoint, ...] = ()
     leave_alone: tuple[str, ...] = ()
     adopt: bool = False
+    manage_neighbours: bool = False
     repair_interval: str = ""
 
 
@@ -297,6 +298,11 @@ def node_validate(node: Node) -> None:
     )
     _demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
     _demand(isinstance(node.adopt, bool), label + ".adopt", node.adopt)
+    _demand(
+        isinstance(node.manage_neighbours, bool),
+        label + ".manage_neighbours",
+        node.manage_neighbours,
+    )
     _demand(
         isinstance(node.repair_interval, str)
         and (node.repair_interval == "" or INTERVAL.match(node.repair_interval) is not None),

@@ -189,6 +189,7 @@ def _nodes(
             interface=host.interface,
             leave_alone=host.leave_alone,
             adopt=host.adopt,
+            manage_neighbours=host.manage_neighbours,
             repair_interval=host.repair_interval,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
         )

@@ -6,35 +6,27 @@ and `problems` and `warnings` judge. A host that has nothing to do is asked next
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
-from .backends import BACKENDS
 from .diff import is_same_device
-from .host import Host
-from .model import Node, Plan, split_cidr
+from .model import Node
 from .phases import ASIDE
 from .state import State, route_device
 
-#: Pods that a node is taken to have at most (kubelet's default is 110); its subnet may be larger.
-_PODS = 254
-
 _DEFAULT6 = "net.ipv6.conf.default.disable_ipv6"
-
-_GC_THRESH = {
-    family: [f"net.ipv{family}.neigh.default.gc_thresh{number}" for number in (1, 2, 3)]
-    for family in (4, 6)
-}
 
 
 class Questions(NamedTuple):
     """What to ask a host.
 
-    `port` is that of a VXLAN device which is to be made or brought up, 0 for none, and `family`
-    what it travels over. `renames` are devices that are up and get another name, old -> new.
+    `port` and `vni` are those of a VXLAN device which is to be made or brought up, 0 for none, and
+    `family` is what it travels over. `renames` are devices that are up and get another name,
+    old -> new.
     `disabled6` are the sysctls that turn IPv6 off where it is needed.
     """
 
     port: int = 0
+    vni: int = 0
     family: int = 4
     renames: tuple[tuple[str, str], ...] = ()
     disabled6: tuple[str, ...] = ()
@@ -52,7 +44,35 @@ class Facts(NamedTuple):
     holder: str = ""
     can_rename: bool = True
     release: str = ""
-    values: Mapping[str, str] | None = {}  # noqa: RUF012
+    values: Mapping[str, str] | None = {}
+
+
+class Device(NamedTuple):
+    """A VXLAN device of the host; `mode` is "" or what keeps others off its port.
+
+    `ours`: it is this network's, or has the name of a device that the network needs.
+    """
+
+    name: str
+    vni: int
+    port: int
+    mode: str
+    up: bool
+    ours: bool
+
+
+def vxlan_devices(links: Sequence[Mapping[str, Any]], ours: Collection[str]) -> list[Device]:
+    """Return the VXLAN devices among all devices of a host."""
+    found = []
+    for link in links:
+        info = link.get("linkinfo", {})
+        if info.get("info_kind") == "vxlan":
+            data = info.get("info_data", {})
+            mode = next((key for key in ("external", "gbp", "gpe") if data.get(key)), "")
+            name, up = str(link["ifname"]), "UP" in link.get("flags", ())
+            one = Device(name, data.get("id", 0), data.get("port", 0), mode, up, name in ours)
+            found.append(one)
+    return found
 
 
 def questions(before: State, final: State, in_phases: bool) -> Questions:
@@ -60,14 +80,15 @@ def questions(before: State, final: State, in_phases: bool) -> Questions:
 
     `in_phases`: old and new devices stand beside each other for a while (phases.py).
     """
-    port, family = 0, 4
+    port, vni, family = 0, 0, 4
     for link in final.links.values():
         if link.kind == "vxlan" and not any(
             one.kind == "vxlan" and one.up and one.port == link.port and is_same_device(one, link)
             for one in before.links.values()
         ):
-            port, family = link.port, 6 if ":" in link.local else 4
-    return Questions(port, family, _renames(before, final, in_phases), _disabled6(before, final))
+            port, vni, family = link.port, link.vni, 6 if ":" in link.local else 4
+    renames = _renames(before, final, in_phases)
+    return Questions(port, vni, family, renames, _disabled6(before, final))
 
 
 def _renames(before: State, final: State, in_phases: bool) -> tuple[tuple[str, str], ...]:
@@ -96,17 +117,10 @@ def _disabled6(before: State, final: State) -> tuple[str, ...]:
     )
 
 
-def problems(
-    node: Node,
-    asked: Questions,
-    facts: Facts,
-    links: Sequence[Mapping[str, Any]],
-    final: State,
-    ours: set[str],
-) -> list[str]:
+def problems(node: Node, asked: Questions, facts: Facts, devices: Sequence[Device]) -> list[str]:
     """Return what stands in the way, a sentence each that says the way out.
 
-    `links` are all devices of the host, `ours` the names of those that belong to this network.
+    `devices` are the VXLAN devices of the host.
     """
     found = []
     if asked.port and not facts.vxlan:
@@ -116,50 +130,37 @@ def problems(
             "kernel-modules-extra), or set podnet_backend to host-gw"
         )
     if asked.port:
-        found += _port_problems(node, asked, facts, links, final, ours)
+        found += _port_problems(node, asked, facts, devices)
     found += [_rename_problem(node, facts, pair) for pair in asked.renames if not facts.can_rename]
     found += _ipv6_problems(node, asked, facts)
     return found
 
 
 def _port_problems(
-    node: Node,
-    asked: Questions,
-    facts: Facts,
-    links: Sequence[Mapping[str, Any]],
-    final: State,
-    ours: set[str],
+    node: Node, asked: Questions, facts: Facts, devices: Sequence[Device]
 ) -> list[str]:
-    """Name who has the VXLAN port; vxlan devices share one only in the same mode.
+    """Name who has the VXLAN port; VXLAN devices share one only in the same mode.
 
     vxlan_find_sock and vxlan_vni_in_use in drivers/net/vxlan/vxlan_core.c.
     """
-    vnis = {link.vni for link in final.links.values() if link.kind == "vxlan"}
-    sharing = False
     found = []
-    for link in links:
-        name, data = link["ifname"], link.get("linkinfo", {}).get("info_data", {})
-        if link.get("linkinfo", {}).get("info_kind") != "vxlan" or data.get("port") != asked.port:
+    on_port = [one for one in devices if one.port == asked.port]
+    for one in on_port:
+        if one.ours:
             continue
-        is_up = "UP" in link.get("flags", ())
-        if name in ours or name in final.links:
-            sharing |= is_up
-            continue
-        mode = next((key for key in ("external", "gbp", "gpe") if data.get(key)), "")
-        if mode and is_up:
+        if one.mode and one.up:
             found.append(
-                f"{node.name}: {name} on the host holds UDP port {asked.port} in another mode "
-                f"({mode}), so no other VXLAN device can be brought up there. Set "
+                f"{node.name}: {one.name} on the host holds UDP port {asked.port} in another mode "
+                f"({one.mode}), so no other VXLAN device can be brought up there. Set "
                 f"podnet_vxlan_port to another number, or remove the device if nothing needs it "
-                f"(ip link del {name})"
+                f"(ip link del {one.name})"
             )
-        elif not mode and data.get("id") in vnis:
+        elif not one.mode and one.vni == asked.vni:
             found.append(
-                f"{node.name}: {name} on the host uses VNI {data.get('id')} and port {asked.port} "
+                f"{node.name}: {one.name} on the host uses VNI {one.vni} and port {one.port} "
                 "already. Set podnet_vxlan_vni or podnet_vxlan_port to another number"
             )
-        sharing |= is_up
-    if facts.holder and not sharing:
+    if facts.holder and not any(one.up for one in on_port):
         found.append(
             f"{node.name}: UDP port {asked.port} is in use by {facts.holder}, and VXLAN needs it. "
             "Set podnet_vxlan_port to another number, or stop what uses it"
@@ -194,13 +195,13 @@ def _ipv6_problems(node: Node, asked: Questions, facts: Facts) -> list[str]:
     if not off:
         return []
     return [
-        f"{node.name}: IPv6 is off ({', '.join(f'{key}=1' for key in off)}), and the plan has IPv6. "
-        f"Set it to 0, in /etc/sysctl.d as well, {way_out}"
+        f"{node.name}: IPv6 is off ({', '.join(f'{key}=1' for key in off)}), and the plan has "
+        f"IPv6. Set it to 0, in /etc/sysctl.d as well, {way_out}"
     ]
 
 
 def full_or_read_only(node: str, where: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each directory that cannot be written; `where` maps it to the reason."""
+    """Return a sentence for each directory of `where`, which maps it to why it is not written."""
     return [
         f"{node}: {directory} cannot be written: {reason}. podnet keeps its files there; mount it "
         "for writing, or make room"
@@ -214,69 +215,3 @@ def refusal(node: str, found: Sequence[str]) -> str:
         return found[0]
     lines = [one[len(node) + 2 :] if one.startswith(f"{node}: ") else one for one in found]
     return "\n".join([f"{node}: {len(found)} things are in the way:", *(f"  {it}" for it in lines)])
-
-
-def neighbours(node: Node, host: Host, final: State) -> dict[int, int]:
-    """Return how many neighbours the kernel's tables must hold, by family.
-
-    Peers on this segment, whatever the backend, since packets to them leave by their own address;
-    and for each pod one on the bridge and one, its gateway, in the pod: a kernel counts all
-    namespaces together. Permanent entries do not count (neigh_alloc in net/core/neighbour.c).
-    """
-    near: set[str] = {remote for remote in final.fdb.values() if host.on_link_device(remote)}
-    for body in final.routes.values():
-        words = body.split()
-        if "via" in words and "onlink" not in words:
-            via = words[words.index("via") + 1 :]
-            near.add(via[1] if via[0] == "inet6" else via[0])
-    result = {}
-    for family, subnet in ((4, node.subnet), (6, node.subnet6)):
-        count = sum((":" in address) == (family == 6) for address in near)
-        if subnet:
-            bits = 32 if family == 4 else 128
-            count += 2 * min(2 ** (bits - split_cidr(subnet)[1]), _PODS)
-        if count:
-            result[family] = count
-    return result
-
-
-def limits(families: Mapping[int, int]) -> list[str]:
-    """Return the sysctls that limit the tables of these families."""
-    return [key for family in families for key in _GC_THRESH[family]]
-
-
-def raised(needed: Mapping[int, int], values: Mapping[str, str]) -> dict[str, str]:
-    """Return the sysctls that make room for as many neighbours as are needed, "" for no change.
-
-    Twice as many as needed, since the kernel begins to collect at gc_thresh2 and leaves only what
-    is below gc_thresh1 alone.
-    """
-    found = {}
-    for family, count in needed.items():
-        first, second, third = _GC_THRESH[family]
-        if not values.get(third, "").isdigit() or int(values[third]) >= count:
-            continue
-        most = 1 << (2 * count - 1).bit_length()
-        found.update({first: str(most // 4), second: str(most // 2), third: str(most)})
-    return found
-
-
-def crowded(node: Node, needed: Mapping[int, int], values: Mapping[str, str]) -> list[str]:
-    """Return a warning for each family whose table is too small."""
-    wanted = raised(needed, values)
-    lines = []
-    for family, count in needed.items():
-        key = _GC_THRESH[family][2]
-        if key in wanted:
-            lines.append(
-                f"{node.name}: the kernel's neighbour table holds {values[key]} entries ({key}), "
-                f"and this host's peers and up to {_PODS} pods need {count} of IPv{family}; when it "
-                "is full, packets to new neighbours are lost. Set podnet_manage_neighbours: true, "
-                f"or {key} to {wanted[key]}"
-            )
-    return lines
-
-
-def backend_problems(plan: Plan, node: Node, host: Host) -> list[str]:
-    """Return why this host cannot carry the plan's backend, a sentence each."""
-    return BACKENDS[plan.backend].problems(plan, node, host)

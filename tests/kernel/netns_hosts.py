@@ -55,9 +55,15 @@ class Host:
     def enter(self) -> list[str]:
         return ["nsenter", "-t", str(self.process.pid), "-n", "-m", "--"]
 
-    def run(self, *command: str, check: bool = True) -> str:
+    def run(self, *command: str, check: bool = True, stdin: bytes = b"") -> str:
         done = subprocess.run(
-            [*self.enter, *command], check=False, capture_output=True, text=True, timeout=120
+            [*self.enter, *command],
+            check=False,
+            input=stdin.decode("latin1"),
+            capture_output=True,
+            encoding="latin1" if stdin else "utf-8",
+            errors="backslashreplace",
+            timeout=120,
         )
         assert done.returncode == 0 or not check, done.stderr + done.stdout
         return done.stdout

@@ -49,12 +49,14 @@ def _works(batch: str) -> bool:
 
 def _holder(port: int, family: int) -> str:
     """Return who has a UDP port of all addresses, "" for nobody."""
-    with socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM) as one:
+    with socket.socket(
+        socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM
+    ) as one:
         try:
             if family == 6:
                 # As the kernel's own VXLAN socket over IPv6 (vxlan_create_sock).
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.bind(("::" if family == 6 else "0.0.0.0", port))  # noqa: S104
+            one.bind(("::" if family == 6 else "0.0.0.0", port))
         except OSError as error:
             return _process(port) if error.errno == errno.EADDRINUSE else ""
     return ""

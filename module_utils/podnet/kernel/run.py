@@ -25,6 +25,7 @@ _PACKAGES = {
     "bridge": "iproute2",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "unshare": "util-linux",
     "systemctl": "systemd",
 }
 
