@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Iterable
@@ -18,40 +19,78 @@ from typing import Iterable
 from . import files, others, repair, replay
 from .diff import add_link, route_line, table_lines
 from .errors import PodnetError
+from .host import Host
 from .lock import DIRECTORY
 from .record import directory
 from .repair import SYSTEMD
 from .state import State
 
 UNIT = f"{SYSTEMD}/podnet@.service"
+WAIT_UNIT = f"{SYSTEMD}/podnet-wait@.service"
+ONLINE_UNIT = f"{SYSTEMD}/podnet-online@.service"
 
 #: A oneshot that stays "active" tells `systemctl status` what was replayed. It comes after all
-#: that load rules or settings of their own at boot, and before all that start pods.
+#: that load rules or settings of their own at boot, and before all that start pods. It does not
+#: wait for the network to be online: that may take minutes, and pods' start with it.
 UNIT_TEXT = f"""\
 # Made by podnet. Rebuilds the pod network %i from the files in /etc/podnet/%i/boot.
 [Unit]
 Description=podnet: pod network %i
 Documentation=file://{replay.PATH}
-After=network-online.target systemd-networkd.service NetworkManager.service networking.service
+After=systemd-networkd.service NetworkManager.service networking.service
 After=systemd-sysctl.service nftables.service iptables.service ip6tables.service
 After=netfilter-persistent.service firewalld.service ufw.service
-Wants=network-online.target
 Before=containerd.service docker.service crio.service podman.service kubelet.service
 Before=k3s.service k3s-agent.service rke2-server.service rke2-agent.service nomad.service
 ConditionPathExists=/etc/podnet/%i/boot
+OnFailure=podnet-wait@%i.service
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh {replay.PATH} %i
+ExecStart=/bin/sh {replay.PATH} %i boot
 TimeoutStartSec=120
 
 [Install]
 WantedBy=multi-user.target
 """
 
+#: Nothing is ordered after it, so that nobody waits for it. It starts the unit above at its end.
+WAIT_TEXT = f"""\
+# Made by podnet. Rebuilds the pod network %i when podnet@%i could not: an address is late.
+[Unit]
+Description=podnet: wait for what pod network %i lacks
+Documentation=file://{replay.PATH}
+ConditionPathExists=/etc/podnet/%i/boot
+
+[Service]
+Type=simple
+ExecStart=/bin/sh {replay.PATH} %i wait
+Restart=on-failure
+RestartSec=10
+"""
+
+#: Whoever configures links may take addresses away and set them again, and with them go routes.
+ONLINE_TEXT = f"""\
+# Made by podnet. Looks at the pod network %i again when the host's own network is up.
+[Unit]
+Description=podnet: look at pod network %i again
+Documentation=file://{replay.PATH}
+After=network-online.target podnet@%i.service
+ConditionPathExists=/etc/podnet/%i/boot
+OnFailure=podnet-wait@%i.service
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh {replay.PATH} %i
+TimeoutStartSec=120
+
+[Install]
+WantedBy=network-online.target
+"""
+
 #: Files of ours that all networks of a host share; the last network takes them away.
-SHARED = (UNIT, replay.PATH, others.NETWORKD_CONF)
+SHARED = (UNIT, WAIT_UNIT, ONLINE_UNIT, replay.PATH, others.NETWORKD_CONF)
 
 
 def wants(name: str) -> str:
@@ -60,8 +99,15 @@ def wants(name: str) -> str:
 
 
 def unit_files(name: str) -> dict[str, str]:
-    """Return the unit, its script and the link that enables it, as `State.files` has them."""
-    return {replay.PATH: replay.SCRIPT, UNIT: UNIT_TEXT, wants(name): f"-> {UNIT}"}
+    """Return the units, their script and the links that enable them, as `State.files` has them."""
+    return {
+        replay.PATH: replay.SCRIPT,
+        WAIT_UNIT: WAIT_TEXT,
+        ONLINE_UNIT: ONLINE_TEXT,
+        UNIT: UNIT_TEXT,
+        wants(name): f"-> {UNIT}",
+        f"{SYSTEMD}/network-online.target.wants/podnet-online@{name}.service": f"-> {ONLINE_UNIT}",
+    }
 
 
 def paths(name: str) -> list[str]:
@@ -116,6 +162,34 @@ def render(state: State) -> dict[str, str]:
     }
 
 
+def by_address(contents: dict[str, str], host: Host) -> dict[str, str]:
+    """Return boot files that name the host's own interfaces by the addresses that they serve.
+
+    An interface may be called otherwise after a boot. `@4` and `@6` stand for the one that holds
+    the node's address of the family; the file `underlay` has FAMILY ADDRESS NAME of each.
+    """
+    result = dict(contents)
+    used = []
+    for family, own in sorted(host.underlay.items()):
+        if not own.holder:
+            continue
+        device = re.escape(own.holder)
+        key = re.escape(own.holder.replace(".", "/"))
+        before = dict(result)
+        for file in ("routes.batch", "fdb.batch"):
+            text = result.get(file, "")
+            result[file] = re.sub(
+                rf" (dev|via) {device}(?= |$)", rf" \1 @{family}", text, flags=re.M
+            )
+        text = result.get("sysctl.conf", "")
+        result["sysctl.conf"] = re.sub(rf"\.conf\.{key}\.", f".conf.@{family}.", text)
+        if result != before:
+            used.append(f"{family} {own.address} {own.holder}")
+    if used:
+        result["underlay"] = _text(sorted(used))
+    return result
+
+
 def _ordered(state: State) -> list[str]:
     """Return destinations in an order that depends on nothing but them.
 
@@ -163,7 +237,8 @@ def write(name: str, contents: dict[str, str]) -> None:
         files.write_link(str(link), keep)
     else:
         files.remove_file(str(link))
-        files.remove_file(f"{DIRECTORY}/{name}.seen")
+        for kept in ("seen", "seen.failed"):
+            files.remove_file(f"{DIRECTORY}/{name}.{kept}")
     sweep(name)
 
 

@@ -15,12 +15,15 @@ from .model import Node, Plan, pack
 class Underlay(NamedTuple):
     """The host's own address of one family, and the device that the user named or that holds it.
 
-    `mtu` is what the host can send with no peer there to ask for: the device's, in bytes.
+    `mtu` is what the host can send with no peer there to ask for: the device's, in bytes. `holder`
+    is the device that holds the address, "" for a loopback: by it the device is found again when
+    it is called otherwise.
     """
 
     address: str
     device: str
     mtu: int
+    holder: str = ""
 
 
 class Way(NamedTuple):

@@ -80,7 +80,7 @@ def target(seen: Look, phase: str) -> State:
         }
     ranges = [one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
     after.files.update(others.drop_ins(name, after.links, seen.managers, lasting.sysctls, ranges))
-    after.boot = boot.render(lasting)
+    after.boot = boot.by_address(boot.render(lasting), seen.host)
     if "forward" not in seen.node.leave_alone:
         families = " ".join("6" if ":" in cidr else "4" for cidr in ranges)
         after.boot["forward"] = f"{seen.plan.bridge} {families}\n"

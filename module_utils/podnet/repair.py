@@ -35,6 +35,8 @@ Type=oneshot
 ExecStart=-/bin/sh {script} {name}
 ExecStart=/bin/sleep 1
 ExecStart=/bin/sh {script} {name}
+# A run of podnet was at work.
+SuccessExitStatus=75
 TimeoutStartSec=120
 SyslogIdentifier=podnet-repair
 SyslogLevel=notice

@@ -14,28 +14,69 @@ PATH = STATE + "/replay"
 _TEMPLATE = r"""#!/bin/sh
 # Made by podnet. Brings a network of podnet into the state that its boot files describe:
 #
-#   sh @STATE/replay NAME
+#   sh @STATE/replay NAME [boot|wait]
 #
 # Every line of those files may be replayed at any time; what is right already is not touched. It
-# tells what it changed, and nothing when there was nothing to do.
+# tells what it changed, and nothing when there was nothing to do. It ends with 0 when all stands,
+# with 75 when a run of podnet is at work, else with 1. With `boot` it tries for some seconds, with
+# `wait` until all stands.
 set -uf
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 name=$1
 top=@STATE/$name
+mode=${2:-}
 umask 022
 mkdir -p @RUN
+
+# As long as it takes: a link, an address or a lease may come minutes after the boot. What is told
+# is told once.
+if [ "$mode" = wait ]; then
+  tries=0
+  until sh "$0" "$name"; do
+    # A reset takes the files away.
+    [ -e "$top/boot" ] || exit 0
+    tries=$((tries + 1))
+    [ $tries -lt 60 ] && sleep 2 || sleep 10
+  done
+  # The unit that failed at boot is right from now on.
+  [ ! -d /run/systemd/system ] || systemctl start --no-block "podnet@$name.service"
+  exit 0
+fi
+
 # Whoever can open the lock can hold it (flock(2)).
 [ -e "@RUN/$name.lock" ] || (umask 077 && : >>"@RUN/$name.lock")
 
 # One at a time: a run of podnet holds this lock, and afterwards leaves boot files of its own.
 exec 9>>"@RUN/$name.lock"
-flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; exit 0; }
+flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; exit 75; }
 # A change that waits for its confirmation is undone by a timer of its own.
-[ ! -e "@RUN/$name.rollback" ] || exit 0
+[ ! -e "@RUN/$name.rollback" ] || exit 75
 
 # The link moves when a run writes a new state; from here on all files are of one state.
 cd -P "$top/boot" 2>/dev/null || exit 0
 seen=@RUN/$name.seen
+
+# An interface of the host's own may have another name after a boot. So the files name it by the
+# address that it serves: `underlay` has FAMILY ADDRESS NAME, and @FAMILY stands for the interface.
+names='' keys='' absent=''
+if [ -s underlay ]; then
+  while read -r family address usual; do
+    device=$(ip -o addr show to "$address" | awk '{ print $2; exit }')
+    case $device in
+    '' | *[!A-Za-z0-9_.-]*) absent="$absent $address (it was on $usual)" ;;
+    *)
+      names="$names s,@$family,$device,g;"
+      # In a sysctl's name, a dot of the interface's is a slash.
+      keys="$keys s,@$family,$(printf %s "$device" | tr . /),g;"
+      ;;
+    esac
+  done <underlay
+fi
+
+# Print a file with today's names, without the lines about an interface that is not there.
+named() {
+  case $1 in sysctl.conf) sed "$keys /@[46]/d" "$1" ;; *) sed "$names /@[46]/d" "$1" ;; esac
+}
 
 devices() { sed -n 's/^link add \([^ ]*\) .*/\1/p' devices.batch; }
 
@@ -116,9 +157,9 @@ device() {
 
 # Everything that the files are about, in the tools' own words; nothing for what is not there.
 show() {
-  while IFS=' =' read -r key value; do
+  named sysctl.conf | while IFS=' =' read -r key value; do
     echo "sysctl $key = $(cat "$(setting "$key")")"
-  done <sysctl.conf
+  done
   for device in $(sed -n 's/^link add \([^ ]*\) .*/\1/p' devices.batch); do
     device "$device"
     ip -o addr show dev "$device" scope global | sed 's/^[0-9]*: /addr /; s/\\.*//; s/  */ /g'
@@ -158,22 +199,26 @@ missing() {
     case $line in
     "link add "*) ip link show dev "$3" >/dev/null 2>&1 && continue ;;
     "netns add "*) [ -e "/run/netns/$3" ] && continue ;;
-    "link set dev "*" address "*) ip -o link show dev "$4" | grep -q " $6 " && continue ;;
+    "link set dev "*" address "*) ip -o link show dev "$4" 2>&1 | grep -q " $6 " && continue ;;
     esac
     echo "$line"
   done
 }
 
-replay() {
-  status=0
-  while IFS=' =' read -r key value; do
+settings() {
+  named sysctl.conf | while IFS=' =' read -r key value; do
     file=$(setting "$key")
     [ -e "$file" ] || continue
-    [ "$(cat "$file")" = "$value" ] || echo "$value" >"$file" || status=1
-  done <sysctl.conf
+    [ "$(cat "$file")" = "$value" ] || echo "$value" >"$file" || exit 1
+  done
+}
+
+replay() {
+  status=0
+  settings || status=1
   missing <devices.batch | ip -force -batch - || status=1
-  [ ! -s fdb.batch ] || bridge -force -batch fdb.batch || status=1
-  [ ! -s routes.batch ] || ip -force -batch routes.batch || status=1
+  [ ! -s fdb.batch ] || named fdb.batch | bridge -force -batch - || status=1
+  [ ! -s routes.batch ] || named routes.batch | ip -force -batch - || status=1
   [ ! -s tables.nft ] || nft -f tables.nft || status=1
   accepts | accept || status=1
   if [ -s "$top/endpoints.batch" ]; then
@@ -181,6 +226,7 @@ replay() {
     # Not -force: ip goes on with the rest in two processes when it cannot enter a namespace.
     ip -batch "$top/endpoints-inside.batch" || status=1
   fi
+  [ -z "$absent" ] || { echo "no interface has$absent now"; status=1; }
   return $status
 }
 
@@ -190,23 +236,33 @@ state="$PWD
 $before"
 [ -e "$seen" ] && [ "$(cat "$seen")" = "$state" ] && exit 0
 
-# A route needs an address that another tool may be about to set.
-try=1
-until replay; do
-  [ $try -lt 5 ] || { echo "not everything could be set; see the lines above"; exit 1; }
-  try=$((try + 1))
+# At boot, what the host's own network lacks is nearly always there a moment later.
+tries=5
+[ "$mode" = boot ] || tries=1
+until said=$(replay 2>&1); do
+  tries=$((tries - 1))
+  [ $tries -gt 0 ] || break
   sleep 1
 done
+status=$((tries == 0))
+if [ $status -ne 0 ]; then
+  # What is told once need not be told at each try.
+  [ -e "$seen.failed" ] && [ "$(cat "$seen.failed")" = "$said" ] ||
+    printf '%s\n' "$said" "not everything could be set; see the lines above" | tail -n 40
+  printf '%s\n' "$said" >"$seen.failed"
+else
+  rm -f "$seen.failed"
+fi
 
 after=$(show)
-printf '%s\n%s\n' "$PWD" "$after" >"$seen"
-[ "$before" = "$after" ] && exit 0
+[ $status -ne 0 ] || printf '%s\n%s\n' "$PWD" "$after" >"$seen"
+[ "$before" = "$after" ] && exit $status
 # One line for each object: `<` what was found, `>` what stands there now.
 printf '%s\n' "$before" >"$seen.before"
 printf '%s\n' "$after" | diff "$seen.before" - | sed -n 's/^[<>] /&/p' |
   awk 'NR <= 40 { print } END { if (NR > 40) print "... and " NR - 40 " lines more" }'
 rm -f "$seen.before"
-exit 0
+exit $status
 """
 
 #: It reads the files of `boot.render` and `endpoint_diff.boot_files`; an empty one is skipped.

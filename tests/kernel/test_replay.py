@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -141,8 +142,11 @@ def test_a_replay_leaves_a_host_to_the_run_that_holds_it(host: Host) -> None:
     applied(host, document(2))
     host.ip("route del 10.244.1.0/24")
     text = host.run("cat", "/etc/podnet/replay").replace("flock -w 60", "flock -w 0")
+    text = f"({text}\n); echo ended with $?"
     said = host.run("flock", "/run/podnet/podnet.lock", "sh", "-c", text, "replay", "podnet")
     assert "holds the network" in said
+    # Not 0: nobody may take the network for rebuilt.
+    assert "ended with 75" in said
     assert host.run("ip", "route", "show", "10.244.1.0/24") == ""
     host.run(*REPLAY)
 
@@ -153,3 +157,85 @@ def test_nothing_of_it_is_left(host: Host) -> None:
     remove(host)
     left = host.run("sh", "-c", "find /etc/podnet /run/podnet /etc/systemd | grep podnet")
     assert left.split() == ["/run/podnet", "/run/podnet/podnet.lock"]
+
+
+#: What the host's own network lacks at boot, and how it comes; the interface may be renamed.
+LATE = {
+    "the address": ("true", "ip addr add 192.0.2.11/24 dev eth0"),
+    "the link": (
+        "ip link set eth0 down",
+        "ip link set eth0 up; ip addr add 192.0.2.11/24 dev eth0",
+    ),
+    "the address, on a renamed interface": (
+        "ip link set eth0 name enp1s0.7",
+        "ip addr add 192.0.2.11/24 dev enp1s0.7",
+    ),
+}
+
+
+def four(**changes: Any) -> str:
+    made = json.loads(document(2, six=False, **changes))
+    for node in made["nodes"]:
+        del node["ip6"]
+    return json.dumps(made)
+
+
+@pytest.fixture
+def fresh() -> Iterator[Host]:
+    with hosts(2, bare=True) as made:
+        made[0].run("nft", "add", "table", "inet", "others")
+        yield made[0]
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_comes_late_is_waited_for_and_found_by_its_address(fresh: Host, late: str) -> None:
+    before, come = LATE[late]
+    plan = four(backend="host-gw")
+    applied(fresh, plan)
+    assert "4 192.0.2.11 eth0" in fresh.run("cat", "/etc/podnet/podnet/boot/underlay")
+    assert "via 192.0.2.12 dev @4" in fresh.run("cat", "/etc/podnet/podnet/boot/routes.batch")
+    fresh.run("sh", "-ec", REBOOT + "ip addr flush dev eth0 scope global;" + before)
+    # What can be set is: pods on this host have each other.
+    said = fresh.run("sh", "-c", "sh /etc/podnet/replay podnet; echo ended with $?")
+    assert "no interface has 192.0.2.11 (it was on eth0) now" in said
+    assert "> link cni0" in said
+    assert "ended with 1" in said
+    again = fresh.run("sh", "-c", "sh /etc/podnet/replay podnet; echo ended with $?")
+    assert again == "ended with 1\n", said
+    waiting = f"sh /etc/podnet/replay podnet wait & pid=$!; {come}; wait $pid"
+    assert "> route 10.244.1.0/24 via 192.0.2.12" in fresh.run("sh", "-ec", waiting)
+    assert fresh.run(*REPLAY) == ""
+    # The names in the files follow with the next run, and nothing else does.
+    lines = converge(fresh, plan, check=True)["lines"]
+    assert lines == [] or "name enp1s0.7" in before
+
+
+def test_a_named_interface_is_found_again(fresh: Host) -> None:
+    made = json.loads(four())
+    made["nodes"][0]["interface"] = "eth0"
+    applied(fresh, json.dumps(made))
+    assert "via @4" in fresh.run("cat", "/etc/podnet/podnet/boot/fdb.batch")
+    fresh.run("sh", "-ec", REBOOT + "ip link set eth0 down; ip link set eth0 name lan0 up")
+    fresh.run(*REPLAY)
+    assert "dst 192.0.2.12 via lan0" in fresh.run("bridge", "fdb", "show", "dev", "flannel.1")
+
+
+def test_waiting_ends_when_the_network_is_removed(fresh: Host) -> None:
+    plan = document(2, six=False, backend="host-gw")
+    applied(fresh, plan)
+    fresh.run("sh", "-ec", REBOOT + "ip addr flush dev eth0 scope global")
+    waiting = subprocess.Popen(
+        [*fresh.enter, *REPLAY, "wait"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        remove(fresh)
+        assert waiting.wait(60) == 0
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+def test_a_run_at_work_is_no_success(fresh: Host) -> None:
+    applied(fresh, document(2, six=False))
+    fresh.run("touch", "/run/podnet/podnet.rollback")
+    assert "75" in fresh.run("sh", "-c", "sh /etc/podnet/replay podnet; echo $?")

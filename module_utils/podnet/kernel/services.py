@@ -11,7 +11,7 @@ from ..lock import DIRECTORY
 from .run import run
 
 _UNITS = "/etc/systemd/system/"
-_TEMPLATE = "podnet@.service"
+_TEMPLATES = {"podnet@.service", "podnet-wait@.service", "podnet-online@.service"}
 
 #: Directory of drop-ins -> the command that makes their reader look again, and the reader. There is
 #: none for networkd.conf.d: networkd reads it only when it starts, and podnet does not restart it.
@@ -59,7 +59,7 @@ def settle(paths: Iterable[str]) -> list[str]:
         return problems
     links = [path for path in units if ".wants/" in path]
     # A repair that is under way ends with its unit.
-    gone = sorted({Path(path).name for path in units if not os.path.lexists(path)} - {_TEMPLATE})
+    gone = sorted({Path(path).name for path in units if not os.path.lexists(path)} - _TEMPLATES)
     come = [Path(path).name for path in links if Path(path).is_symlink()]
     # They take up another interval or path only when they are started anew.
     come += [

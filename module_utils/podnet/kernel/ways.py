@@ -68,9 +68,11 @@ def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
             )
         device = node.interface or holders[address]
         mtu = int(by_name[device]["mtu"])
-        if "LOOPBACK" in by_name[device].get("flags", ()):
-            mtu = min([_USUAL_MTU, *_mtus(links, ours)])
-        host.underlay[family] = Underlay(address, device, mtu)
+        holder = holders[address]
+        if "LOOPBACK" in by_name[holder].get("flags", ()):
+            holder = ""
+            mtu = mtu if node.interface else min([_USUAL_MTU, *_mtus(links, ours)])
+        host.underlay[family] = Underlay(address, device, mtu, holder)
     mtus = {name: int(link["mtu"]) for name, link in by_name.items()}
     questions = [
         Question(address, own.address, node.interface)
