@@ -67,6 +67,18 @@ options:
         run has claimed the host. V(commit) and V(all) give the claim up.
     type: str
     default: ''
+  proof:
+    description:
+      - With O(phase=prepare), an empty object asks for a pod that others can ask, see RV(proof).
+      - With O(phase=shift), what all hosts returned as RV(proof), as one JSON object of host names.
+        Each host asks all others by ICMP, UDP and TCP over the routes that it is about to move to,
+        does not move where a pair is not answered, and asks again when the routes have moved.
+      - Without it nothing is proven.
+    type: json
+  force_unproven:
+    description: With O(phase=shift), move the routes also where the new way is not proven.
+    type: bool
+    default: false
   over:
     description: Runs that have ended without giving up their claims.
     type: list
@@ -121,12 +133,22 @@ armed:
   description: Whether the change is undone after O(rollback_timeout) unless it is confirmed.
   returned: with O(state=present)
   type: bool
+proof:
+  description:
+    - The pod that proves the new way, for O(proof) of the other hosts' V(shift), or why there is
+      none.
+    - It is taken away by V(commit) and V(all), by M(podnet_probe) with C(state=absent), or by
+      itself after 15 minutes.
+  returned: when O(phase=prepare) and O(proof) is given, except in check mode
+  type: dict
+  sample: {address: 10.244.0.5, address6: '', mtu: 1450, udp: 40001, tcp: 40002}
 switching:
   description: Whether the host is on the way from one backend or set of parameters to another.
   returned: with O(state=present)
   type: bool
 """
 
+import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -149,6 +171,8 @@ def argument_spec() -> dict[str, Any]:
         "confirm": {"type": "bool", "default": False},
         "attach": {"type": "bool", "default": False},
         "run": {"type": "str", "default": ""},
+        "proof": {"type": "json"},
+        "force_unproven": {"type": "bool", "default": False},
         "over": {"type": "list", "elements": "str", "default": []},
     }
 
@@ -159,6 +183,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     plan = plan_from_text(options["plan"]) if options["plan"] else None
     # Results are kept by the controller for every host: the plan must not come back in each.
     options["plan"] = None
+    proof = _proof(options["proof"])
+    options["proof"] = None
     if options["state"] == "absent":
         name = plan.name if plan else options["name"]
         if not is_network_name(name):
@@ -180,6 +206,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             confirming=options["confirm"],
             run=options["run"],
             over=options["over"],
+            proof=proof,
+            force_unproven=options["force_unproven"],
         )
     result: dict[str, Any] = {
         "changed": done.changed,
@@ -191,6 +219,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if options["state"] == "present":
         result["switching"] = done.switching
         result["armed"] = done.armed
+        if done.proof:
+            result["proof"] = done.proof
         result["phase"] = options["phase"]
         # A change that waits for its confirmation is not the end.
         if options["attach"] and options["phase"] in (COMMIT, ALL) and not done.armed:
@@ -210,6 +240,19 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if module._diff:
         result["diff"] = diffs
     return result
+
+
+def _proof(text: str | None) -> dict[str, Any] | None:
+    """Read what all hosts returned as proof; None if nobody wants one."""
+    if not text:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PodnetError(f"proof: no JSON ({error})") from error
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise PodnetError("proof: not what the hosts' calls with phase=prepare returned as proof")
+    return found
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ apply, and read back whether the kernel took it.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 from . import boot, claim, files, phases, record, rollback
+from . import proof as proofs
 from .diff import Change, changes, leftovers
 from .errors import PodnetError, message
 from .kernel import adopt as flannel
@@ -34,11 +35,16 @@ def converge(
     confirming: bool = False,
     run: str = "",
     over: Sequence[str] = (),
+    proof: Mapping[str, Any] | None = None,
+    force_unproven: bool = False,
 ) -> Outcome:
     """Bring this host to the end of `phase`; with `check` only say what that would change.
 
     A batch that fails is undone, and so is a shift after which a peer does not answer any more: the
     host is put back into the state it was found in, and the error says so. Raises PodnetError.
+
+    `proof` is what all hosts told at the end of `prepare`, for `shift`, which is refused where the
+    new way is not proven unless `force_unproven` (see `proof.Proof`). With None nothing is proven.
 
     A change that may cut the SSH session off is undone after `timeout` seconds unless a second
     call, with `confirming`, comes in over a fresh connection; only that writes the boot files.
@@ -57,8 +63,14 @@ def converge(
             rollback.confirm(plan.name)
         notes = rollback.settle(plan.name)
         boot.sweep(plan.name)
+        if phase != phases.SHIFT:
+            notes += proofs.end(plan.name)
         seen = look(plan, name)
         seen.warnings.extend(notes)
+        asked = None
+        if phase == phases.SHIFT and proof is not None and not confirming:
+            asked = proofs.Proof(seen, proof, force_unproven)
+            seen.warnings.extend(asked.new_way())
         after = target(seen, phase)
         result = begin(seen, changes(seen.before, after))
         if result.changed:
@@ -75,8 +87,12 @@ def converge(
                 # What lasts is written when the change is confirmed.
                 after.files, after.boot = begun.files, begun.boot
                 after.leftovers = begun.leftovers
-            result.warnings += _apply_or_undo(seen, begun, after, proven=phase == phases.SHIFT)
+            result.warnings += _apply_or_undo(seen, begun, after, asked)
             _demand_reached(seen, after)
+        elif asked:
+            asked.real_way()
+        if phase == phases.PREPARE and proof is not None and not result.armed:
+            result.proof = proofs.begin(seen, after)
         if not result.armed:
             _settle_originals(plan, after)
         return result
@@ -100,7 +116,7 @@ def _written_ahead(name: str) -> list[str]:
     return [record.path(name), record.ORIGINALS]
 
 
-def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list[str]:
+def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof | None) -> list[str]:
     """Lead the host from `begun` to `after`, or back; return what to warn of."""
     rest = leftovers(begun, after, first=False)
     todo = [one for one in changes(begun, after) if one not in rest]
@@ -110,10 +126,9 @@ def _apply_or_undo(seen: Look, begun: State, after: State, proven: bool) -> list
         # A run that died may have written the unit without telling systemd.
         paths = list(boot.unit_files(seen.plan.name))
     try:
-        if proven:
-            _apply_proven(seen, after, todo)
-        else:
-            edge.apply(todo, after)
+        edge.apply(todo, after)
+        if asked:
+            asked.real_way()
         if any(change.tool == "boot" for change in todo):
             boot.write(seen.plan.name, after.boot)
         warnings = services.settle(paths)
@@ -146,15 +161,6 @@ def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list
     """Return the changes but the record's, and that one: it says that all the others are done."""
     last = [one for one in todo if one.tool == "file" and one.lines == (record.path(name),)]
     return [one for one in todo if one not in last], last
-
-
-def _apply_proven(seen: Look, after: State, todo: Sequence[Change]) -> None:
-    # Late: one phase of three needs it.
-    from . import proof
-
-    answered = proof.answering(seen, after)
-    edge.apply(todo, after)
-    proof.demand_still(seen, answered)
 
 
 def _demand_reached(seen: Look, after: State) -> None:
@@ -210,7 +216,9 @@ def remove(name: str, check: bool) -> Outcome:
     if check:
         return _removal(name)[0]
     with held(name):
+        notes = proofs.end(name)
         result, after = _removal(name)
+        result.warnings += notes
         todo, last = _record_apart(name, result.changes)
         paths = boot.own_paths(name)
         edge.apply(todo, after)

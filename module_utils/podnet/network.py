@@ -6,8 +6,8 @@ it is written stand in modules of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Sequence
 
 from . import boot, knowledge, others, phases, record, repair
 from .desire import bridge_mac
@@ -22,7 +22,8 @@ from .state import State
 class Outcome:
     """What a call did or, in check mode, would do.
 
-    `armed`: a timed rollback waits for a confirmation. `mtu` is what pods have in the end.
+    `armed`: a timed rollback waits for a confirmation. `mtu` is what pods have in the end. `proof`
+    is what other hosts need for asking this one (`proof.begin`).
     """
 
     changes: list[Change]
@@ -30,6 +31,7 @@ class Outcome:
     switching: bool = False
     armed: bool = False
     mtu: int = 0
+    proof: dict[str, Any] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:

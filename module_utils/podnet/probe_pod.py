@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from . import files, responder
-from .cni import LEASES, plugin_directories, read_record
+from .cni import LEASES, leases, plugin_directories, read_record
 from .cni_runtime import Attachment, Chain
 from .errors import PodnetError
 from .model import Plan, is_network_name, offset, split_cidr
@@ -134,6 +134,10 @@ def remove(name: str) -> list[str]:
     with contextlib.suppress(KeyError, TypeError, ValueError):
         process, born = record["responder"]
         responder.stop(int(process), str(born))
+    try:
+        _drop_way(record)
+    except PodnetError as error:
+        warnings.append(str(error))
     namespace = str(record.get("netns", ""))
     if namespace.startswith(PREFIX) and "/" not in namespace:
         try:
@@ -149,6 +153,9 @@ def remove(name: str) -> list[str]:
     for lease in _stale_leases(name):
         with contextlib.suppress(OSError):
             lease.unlink()
+    if record.get("fresh") and not leases(name):
+        # host-local made its directory for our pod alone.
+        shutil.rmtree(Path(LEASES, name), ignore_errors=True)
     directory = Path(_directory(name))
     with contextlib.suppress(OSError):
         (directory / "probe.json").unlink()
@@ -156,6 +163,22 @@ def remove(name: str) -> list[str]:
         with contextlib.suppress(OSError):
             one.rmdir()
     return warnings
+
+
+def rejoin(name: str) -> None:
+    """End the way of its own that the pod's packets take (`kernel.sideway`), if they have one."""
+    record = _read_record(name)
+    if record.get("table"):
+        _drop_way(record)
+        _write_record(name, dict(record, table=0))
+
+
+def _drop_way(record: Mapping[str, Any]) -> None:
+    table = record.get("table")
+    if isinstance(table, int) and table:
+        from .kernel import sideway
+
+        sideway.drop(table)
 
 
 def _expire(name: str, namespace: str) -> None:

@@ -13,6 +13,7 @@ from tests.scenario.cluster import Cluster
 GIVEN_TO_A_RUN = {
     "podnet_force_allocations",
     "podnet_force_limited",
+    "podnet_force_unproven",
     "podnet_node",
     "podnet_release",
 }
