@@ -39,7 +39,10 @@ def begin(seen: Look, after: State) -> dict[str, Any]:
 
     families = [6 if ":" in one else 4 for one in (seen.node.subnet, seen.node.subnet6) if one]
     subnets = {one for peer in others for one in (peer.subnet, peer.subnet6) if one}
-    routes = {where: body for where, body in seen.final.routes.items() if where in subnets}
+    # Of IPv6, a VTEP's own address has a route, too: the first one of its subnet.
+    firsts = {f"{one.partition('/')[0]}/128" for one in subnets if ":" in one}
+    wanted = subnets | firsts
+    routes = {where: body for where, body in seen.final.routes.items() if where in wanted}
     try:
         table = sideway.free_table(families)
         text = _configuration(seen, after.links[seen.plan.bridge].mtu)

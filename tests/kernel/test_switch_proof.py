@@ -103,7 +103,10 @@ def undrop(host: Host) -> None:
 
 
 def test_a_switch_is_proven_before_and_after_and_leaves_nothing(pair: list[Host]) -> None:
-    for plan, device in ((HOST_GW, "eth0"), (VXLAN, "flannel.1")):
+    other_port = document("vxlan", port=4789)
+    other_vni = document("vxlan", port=4789, vni=7, device="flannel.7")
+    steps = [(HOST_GW, "eth0"), (VXLAN, "flannel.1"), (other_port, "flannel.1")]
+    for plan, device in (*steps, (other_vni, "flannel.7")):
         before = [ways(host) for host in pair]
         told = {name: one["proof"] for name, one in on_all(pair, plan, "prepare", proof={}).items()}
         assert all(one["mtu"] == 1450 and one["udp"] for one in told.values()), told

@@ -32,14 +32,21 @@ def free_table(families: Sequence[int]) -> int:
 
 
 def add(table: int, addresses: Sequence[str], routes: Mapping[str, str]) -> None:
-    """Lead packets from `addresses` over `routes` (destination -> the rest of an ip-route line)."""
+    """Lead packets from `addresses` over `routes` (destination -> the rest of an ip-route line).
+
+    IPv6 looks up the gateway of an `onlink` route in the main table, where it may still be behind
+    another device; of any other route in the route's own (ip6_route_check_nh in the kernel). So the
+    gateways' own routes come first here, and `onlink` is not needed.
+    """
     for address in addresses:
         family = 6 if ":" in address else 4
         lines = [
             f"route replace {destination} {body} table {table} proto {PROTOCOL}"
-            for destination, body in routes.items()
+            for destination, body in sorted(routes.items(), key=_length, reverse=True)
             if (":" in destination) == (family == 6)
         ]
+        if family == 6:
+            lines = [line.replace(" onlink ", " ") for line in lines]
         lines.append(
             f"rule add from {address} lookup {table} pref {PREFERENCE} protocol {PROTOCOL}"
         )
@@ -61,6 +68,10 @@ def drop(table: int) -> None:
         lines += [f"route delete {one} table {table}" for one in _routes(family, table)]
         if lines:
             batch(["ip", f"-{family}", "-batch", "-"], lines)
+
+
+def _length(route: tuple[str, str]) -> int:
+    return int(route[0].partition("/")[2])
 
 
 def _rules(family: int) -> list[dict[str, object]]:
