@@ -55,6 +55,9 @@ CASES = {
     "confirmed in prepare, lost in shift": Case(
         {"n2": {"prepare": "back", "shift": "lost"}}, "shift", ("n2",), LOST
     ),
+    "cannot be proven": Case(
+        {"n2": {"prepare": "no pod"}}, "prepare", ("n2",), "cannot be proven: no plugins"
+    ),
     "converge: lost": Case({"n2": {"all": "lost"}}, "all", ("n2",), LOST, "converge"),
     "converge: failed": Case({"n1": {"all": "failed"}}, "all", ("n1",), "broken", "converge"),
 }
@@ -103,5 +106,9 @@ def test_no_phase_begins_before_all_hosts_are_done(name: str, tmp_path: Path) ->
     told = message.partition("The run stops here")[2]
     for host in HOSTS:
         assert (f"{host}: " in told.partition("PLAY RECAP")[0]) == (host in case.named), done.stdout
+    # A run that stops between prepare and commit takes away what proves the new way.
+    taken_away = (tmp_path / "taken_away").exists()
+    somebody_is_there = name != "all are lost"
+    assert taken_away == (case.last in ("prepare", "shift") and somebody_is_there), done.stdout
     if case.named:
         assert case.reason in told, done.stdout

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+_IGNORED = ("rollback_timeout", "attach", "run", "over", "proof", "force_unproven")
+
 
 def main() -> None:
     """Do what `fate` in the test's directory says for this host and phase."""
@@ -17,7 +19,7 @@ def main() -> None:
             "node": {"type": "str"},
             "phase": {"type": "str"},
             "confirm": {"type": "bool", "default": False},
-            **{key: {"type": "raw"} for key in ("rollback_timeout", "attach", "run", "over")},
+            **{key: {"type": "raw"} for key in _IGNORED},
         }
     )
     options = module.params
@@ -34,7 +36,8 @@ def main() -> None:
         module.fail_json(msg=f"{host}: broken in {step}")
     elif fate == "crash":
         raise SystemExit(3)
-    module.exit_json(changed=True, phase=phase, armed=fate == "armed")
+    proof = {"why": "no plugins"} if fate == "no pod" else {"address": "10.244.0.5"}
+    module.exit_json(changed=True, phase=phase, armed=fate == "armed", proof=proof)
 
 
 if __name__ == "__main__":
