@@ -23,6 +23,11 @@ def read(path: Path) -> Any:
     return parse(path.read_text())
 
 
+def as_text(data: Any) -> Any:
+    """Return what `read` would make of `data`, had it been written."""
+    return parse(write(data))
+
+
 def parse(text: str) -> Any:
     """Return YAML with every scalar as text."""
     return yaml.load(text, yaml.BaseLoader)
@@ -30,7 +35,7 @@ def parse(text: str) -> Any:
 
 def write(data: Any) -> str:
     """Return YAML as the cases have it."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1000, default_flow_style=None)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1000)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -43,9 +48,20 @@ class _Dumper(yaml.SafeDumper):
         # A command a line.
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=False)
 
+    def represent_dict(self, data: Any) -> Any:
+        short = len(str(data)) < 100 and all(isinstance(one, str) for one in data.values())
+        return self.represent_mapping("tag:yaml.org,2002:map", data, flow_style=short)
+
+    def represent_str(self, data: str) -> Any:
+        return self.represent_scalar(
+            "tag:yaml.org,2002:str", data, style="|" if "\n" in data else None
+        )
+
 
 _Dumper.yaml_implicit_resolvers = {}
 _Dumper.add_representer(list, _Dumper.represent_list)
+_Dumper.add_representer(dict, _Dumper.represent_dict)
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def state(data: Any) -> State:
@@ -74,6 +90,7 @@ def value(kind: Any, data: Any, where: str) -> Any:
         (inner, _) = typing.get_args(kind)
         return tuple(value(inner, one, f"{where}[{number}]") for number, one in enumerate(data))
     if typing.get_origin(kind) is dict:
+        _mapping(data, data, where)
         key_kind, inner = typing.get_args(kind)
         return {
             value(key_kind, key, where): value(inner, one, f"{where}.{key}")

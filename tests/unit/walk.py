@@ -7,11 +7,20 @@ each function here. `tools/case.py KIND/CASE` prints what a case yields now.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from podnet import phases
+import yaml
+from podnet import course, phases, plan_run
+from podnet.backends import BACKENDS
+from podnet.backends.base import peers
+from podnet.desire import desired, own_node
 from podnet.diff import changes
+from podnet.document import plan_from_text
+from podnet.errors import PodnetError
+from podnet.host import Host, direct_device, narrowest, notes, problems
+from podnet.model import Plan
 from podnet.state import State
 
 from tests.unit import states
@@ -80,6 +89,82 @@ def _seen_again(reached: State, current: State, final: State) -> State:
     return wanted
 
 
+def road(folder: Path) -> dict[str, Any]:
+    """looked.yml (the arguments of course.decide; `ended` are runs that have ended) -> expected.yml.
+
+    looked.yml has the types that Ansible's results have; expected.yml leaves out what is empty.
+    """
+    given = yaml.safe_load((folder / "looked.yml").read_text())
+    ended = given.pop("ended", [])
+    decided = course.decide(
+        given.pop("nodes"),
+        given.pop("looked"),
+        given.pop("limited", False),
+        given.pop("forced", False),
+        lambda run, _idle: run in ended,
+        objections=given.pop("objections", []),
+    )
+    assert given == {}
+    return {"expected.yml": {key: one for key, one in decided._asdict().items() if one}}
+
+
+def want(folder: Path) -> dict[str, Any]:
+    """inventory.yml (as in cases/plan), host.yml -> expected.yml (a state) or error.txt.
+
+    host.yml is the host's view of the underlay, host.Host, and `node`, its name in the plan; a
+    `backend` there goes before the plan's, where the planner would refuse what a host must, too.
+    """
+    plan, name, host, _ = _situation(folder)
+    try:
+        return {"expected.yml": states.describe(desired(plan, own_node(plan, name), host))}
+    except PodnetError as error:
+        return {"error.txt": f"{error}\n"}
+
+
+def underlay(folder: Path) -> dict[str, Any]:
+    """inventory.yml, host.yml as for desire, with `podnets` -> expected.yml.
+
+    `direct` are the peers that are reached without a router, by family; `narrowest` the way with
+    the smallest MTU. `problems` stop a run and `backend` does, too; `notes` are told.
+    """
+    plan, name, host, podnets = _situation(folder)
+    node = own_node(plan, name)
+    direct = {
+        peer.name: {
+            str(family): device
+            for family in (4, 6)
+            if (device := direct_device(plan, node, peer, host, family))
+        }
+        for peer in peers(plan, node)
+    }
+    result = {
+        "devices": host.devices(),
+        "direct": direct,
+        "narrowest": {
+            str(family): states.plain(narrowest(plan, node, host, family))
+            for family in host.underlay
+        },
+        "problems": problems(plan, node, host, podnets),
+        "backend": BACKENDS[plan.backend].problems(plan, node, host),
+        "notes": notes(plan, node, host),
+    }
+    return {"expected.yml": {key: one for key, one in result.items() if one}}
+
+
+def _situation(folder: Path) -> tuple[Plan, str, Host, set[str]]:
+    """Return the plan, the host's name in it, its view of the underlay, and podnet's devices."""
+    inventory = yaml.safe_load((folder / "inventory.yml").read_text())
+    hosts = [
+        {"name": name, "inventory_dir": "/nowhere"} | inventory.get("vars", {}) | (own or {})
+        for name, own in inventory["hosts"].items()
+    ]
+    plan = plan_from_text(plan_run.run(hosts, write=False)["document"])
+    data = dict(states.read(folder / "host.yml"))
+    name, podnets = data.pop("node"), set(data.pop("podnets", []))
+    plan = replace(plan, backend=data.pop("backend", plan.backend))
+    return plan, name, states.value(Host, data, "host"), podnets
+
+
 def _state(path: Path) -> State:
     data = states.read(path)
     return State() if data == "absent" else states.state(data)
@@ -87,6 +172,9 @@ def _state(path: Path) -> State:
 
 KINDS = {
     "diff": Kind(diff, ("current.yml", "desired.yml", "changes.yml", "revert.yml"), ("shown.txt",)),
+    "desire": Kind(want, ("inventory.yml", "host.yml"), ("expected.yml", "error.txt")),
+    "underlay": Kind(underlay, ("inventory.yml", "host.yml", "expected.yml")),
+    "course": Kind(road, ("looked.yml", "expected.yml")),
     "phases": Kind(phase, ("current.yml", "final.yml", "phases.yml"), ("host.yml", "all.yml")),
 }
 
@@ -103,9 +191,10 @@ def check(case: str) -> None:
     there = {path.name for path in folder.iterdir()}
     assert set(kind.needs) <= there <= {*kind.needs, *kind.may}, sorted(there)
     actual = kind.walk(folder)
+    assert actual.keys() & there
     for name in sorted(actual.keys() & there):
         if name.endswith(".yml"):
-            assert actual[name] == states.read(folder / name), f"{case}/{name}"
+            assert states.as_text(actual[name]) == states.read(folder / name), f"{case}/{name}"
         else:
             assert actual[name] == (folder / name).read_text(), f"{case}/{name}"
 
