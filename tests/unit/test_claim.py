@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from podnet import claim, course, this_run
+from podnet import claim, this_run
 from podnet.errors import PodnetError
 
 ONE = "1764036785.25 4711 8f14e45f ops@one"
@@ -100,27 +100,3 @@ def test_of_two_that_wait_for_each_other_the_younger_gives_up_first() -> None:
     assert not waits(OTHER, ONE, this_run.WAIT_YOUNGER)
     assert this_run.settled({"failed": True}, ONE)
     assert this_run.settled({"held": {"run": "gone", "idle": 0.0}, "attempts": 1}, ONE)
-
-
-def test_the_course_names_who_is_at_work_and_passes_over_the_dead() -> None:
-    def seen(**more: object) -> dict[str, object]:
-        return {"pending": {"total": 1, "switching": True}, **more}
-
-    looked = {
-        "n1": seen(claimed=True),
-        "n2": seen(held={"run": ONE, "idle": 1.0}),
-        "n3": seen(held={"run": OTHER, "idle": 1.0}),
-    }
-
-    def decide(*ended: str) -> course.Course:
-        return course.decide(
-            list(looked), looked, limited=False, forced=False, has_ended=lambda run, _: run in ended
-        )
-
-    both = decide()
-    assert both.mode == course.REFUSE
-    assert "ops@one, process 4711, since 2025-11-25 02:13:05 UTC (on n2); ops@other" in both.refusal
-    one = decide(OTHER)
-    assert (one.mode, one.over) == (course.REFUSE, [OTHER])
-    assert "ops@other" not in one.refusal
-    assert decide(ONE, OTHER)[:5] == (course.SWITCH, "", [], [], [ONE, OTHER])

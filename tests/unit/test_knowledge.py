@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from podnet import course, knowledge
+from podnet import knowledge
 from podnet.edition import Edition
 from podnet.model import Plan
 from podnet.record import Record
@@ -176,17 +176,6 @@ def test_one_host_that_knows_better_is_enough(row: str) -> None:
     assert len(found) == len(wanted), found
     for line, words in zip(found, wanted, strict=True):
         assert [word for word in words if word not in line] == [], line
-
-
-def test_an_objection_refuses_the_run_before_anything() -> None:
-    pending = {"total": 3, "switching": False, "mtu": 1450}
-    looked = {host: {"pending": pending} for host in ("n1", "n2")}
-    decided = course.decide(["n1", "n2"], looked, False, False, objections=["n1: knows better"])
-    assert decided.mode == course.REFUSE
-    assert decided.refusal.splitlines() == [
-        "Nothing was changed on any host, because of:",
-        "n1: knows better",
-    ]
 
 
 # name: (the record's edition and nodes, the plan's, the edition that is noted)

@@ -122,11 +122,3 @@ def test_a_run_is_refused_when_a_host_was_not_looked_at(silent: dict[str, Any]) 
         assert found.mode == course.REFUSE
         assert "n2: " in found.refusal
         assert found.hosts == []
-
-
-def test_a_course_names_the_hosts_that_will_be_changed() -> None:
-    todo = {"pending": {"total": 1, "switching": False}}
-    looked = {"n1": PENDING, "n2": todo, "n3": LOST}
-    assert course.decide(["n1", "n2", "n3"], looked, False, False).hosts == ["n2"]
-    looked = {"n1": PENDING, "n2": SWITCHING}
-    assert course.decide(["n1", "n2"], looked, False, False).hosts == ["n1", "n2"]
