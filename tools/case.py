@@ -1,10 +1,12 @@
-"""Print what a case of tests/unit/cases yields now, to be read and then kept; or check them all.
+"""Print what a case of tests/unit/cases yields now, or write it into the expected files.
 
-    python tools/case.py diff/a_new_peer
-    python tools/case.py --all
+    python tools/case.py diff/peer_joins
+    python tools/case.py --keep diff/peer_joins desire/vxlan
+    python tools/case.py --keep all
 
-A new case is a new folder: write its input, print this, and hold each line against what should be
-before it goes into the expected files.
+A new case is a new folder: write its input, print the rest, and hold each line against what should
+be before you keep it. After a change that all cases show, keep them all and read `git diff`: what
+is in there and was not meant is a bug.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from tests.unit import walk  # noqa: E402
 
 
 def main() -> int:
-    """Show the cases that are named, or check all."""
-    if sys.argv[1:] == ["--all"]:
-        for case in walk.cases():
-            walk.check(case)
-        return 0
-    for case in sys.argv[1:]:
-        print(walk.show(case))
-    return 0 if sys.argv[1:] else 2
+    """Show or keep the cases that are named."""
+    keep, named = sys.argv[1:2] == ["--keep"], sys.argv[1:]
+    for case in walk.cases() if named[1:] == ["all"] else named[keep:]:
+        if keep:
+            walk.keep(case)
+        else:
+            print(walk.show(case))
+    return 0 if named else 2
 
 
 if __name__ == "__main__":

@@ -193,17 +193,31 @@ def check(case: str) -> None:
     actual = kind.walk(folder)
     assert actual.keys() & there
     for name in sorted(actual.keys() & there):
+        said = f"{case}/{name}; if the new one is right: python tools/case.py --keep {case}"
         if name.endswith(".yml"):
-            assert states.as_text(actual[name]) == states.read(folder / name), f"{case}/{name}"
+            assert states.as_text(actual[name]) == states.read(folder / name), said
         else:
-            assert actual[name] == (folder / name).read_text(), f"{case}/{name}"
+            assert actual[name] == (folder / name).read_text(), said
+
+
+def results(case: str) -> dict[str, str]:
+    """Return the content of a case's expected files as the code has it now."""
+    kind = KINDS[case.partition("/")[0]]
+    return {
+        name: states.write(data) if name.endswith(".yml") else data
+        for name, data in kind.walk(CASES / case).items()
+    }
 
 
 def show(case: str) -> str:
-    """Return the content of a case's expected files as the code has it now."""
-    kind = KINDS[case.partition("/")[0]]
-    parts = []
-    for name, data in kind.walk(CASES / case).items():
-        text = states.write(data) if name.endswith(".yml") else data
-        parts.append(f"# {name}\n{text}")
-    return "\n".join(parts)
+    """Return all that a case yields, for people."""
+    return "\n".join(f"# {name}\n{text}" for name, text in results(case).items())
+
+
+def keep(case: str) -> None:
+    """Write what a case yields into the files that it needs or that are there."""
+    kind, folder = KINDS[case.partition("/")[0]], CASES / case
+    yielded = results(case)
+    for name, text in yielded.items():
+        if name in kind.needs or (folder / name).exists() or len(yielded) == 1:
+            (folder / name).write_text(text)
