@@ -33,6 +33,13 @@ def hidden(tool: str, words: list[str]) -> Bad:
     )
 
 
+#: Takes the port, and says so to systemd.
+_LISTEN = (
+    "import os, socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+    ' s.bind(("0.0.0.0", 8472)); n = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);'
+    ' n.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"]); time.sleep(600)'
+)
+
 CASES = {
     "an address that the host does not have": Bad(
         ["n2", "198.51.100.77", "podnet_node_ip"],
@@ -42,14 +49,14 @@ CASES = {
         ["n2", "eth9", "podnet_interface"], variables={"podnet_interface": "eth9"}
     ),
     "a route that overlaps the cluster CIDR": Bad(
-        ["n2", "10.244.7.0/24", "podnet_cluster_cidr"],
-        before="ip route add 10.244.7.0/24 via 198.51.100.1",
-        after="ip route delete 10.244.7.0/24",
+        ["n2", "10.244.0.128/25", "n1", "podnet_cluster_cidr"],
+        before="ip route add 10.244.0.128/25 via 198.51.100.1",
+        after="ip route delete 10.244.0.128/25",
     ),
     "an address inside the cluster CIDR": Bad(
-        ["n2", "10.244.200.1", "podnet_cluster_cidr"],
-        before="ip address add 10.244.200.1/24 dev br-other",
-        after="ip address delete 10.244.200.1/24 dev br-other",
+        ["n2", "10.244.2.0/24", "podnet_cluster_cidr"],
+        before="ip address add 10.244.2.77/24 dev br-other",
+        after="ip address delete 10.244.2.77/24 dev br-other",
     ),
     "a bridge of somebody else's": Bad(
         ["n2", "cni0", "podnet_bridge"],
@@ -87,6 +94,45 @@ CASES = {
     ),
     "an MTU that the underlay cannot carry": Bad(
         ["podnet_mtu", "1451", "1500"], arguments=["-e", "podnet_mtu=1451"]
+    ),
+    "a MAC that YAML has read as a number": Bad(
+        ["n2", "podnet_node_mac", "41135085296", "number", "52:54:00:12:34:56"],
+        variables={"podnet_node_mac": 41135085296},
+    ),
+    "another CNI's VXLAN device on the port": Bad(
+        ["n2", "cilium_vxlan", "8472", "external", "podnet_vxlan_port"],
+        before="ip link add cilium_vxlan type vxlan external dstport 8472;"
+        " ip link set cilium_vxlan up",
+        after="ip link delete cilium_vxlan",
+    ),
+    "a service on the VXLAN port": Bad(
+        ["n2", "UDP port 8472 is in use by process", "python3", "podnet_vxlan_port"],
+        before="systemd-run -q --unit=taken --service-type=notify"
+        " -p NotifyAccess=all python3 -c '" + _LISTEN + "'",
+        after="systemctl stop taken",
+    ),
+    "IPv6 off on a host of a dual-stack plan": Bad(
+        ["n2", "net.ipv6.conf.default.disable_ipv6=1", "podnet_cluster_cidr6"],
+        arguments=["-e", "podnet_cluster_cidr6=fd00:10:244::/48"],
+        before="sysctl -qw net.ipv6.conf.default.disable_ipv6=1",
+        after="sysctl -qw net.ipv6.conf.default.disable_ipv6=0",
+    ),
+    "a read-only /etc": Bad(
+        ["n2", "/etc", "read-only"],
+        before="mount --bind /etc /etc; mount -o remount,bind,ro /etc",
+        after="umount /etc",
+    ),
+    "a full /etc/systemd/system": Bad(
+        ["n2", "/etc/systemd/system", "no space is left"],
+        before="mount -t tmpfs -o size=64k tmpfs /etc/systemd/system;"
+        " head -c 1M /dev/zero >/etc/systemd/system/x 2>/dev/null || true",
+        after="umount /etc/systemd/system",
+    ),
+    "all that is wrong on a host at once": Bad(
+        ["n2", "3 things are in the way", "cni0", "10.244.0.0/24", "vx9"],
+        before="ip link add cni0 type bridge; ip route add 10.244.0.0/24 via 198.51.100.1;"
+        " ip link add vx9 type vxlan id 1 dstport 8472",
+        after="ip link delete vx9; ip route delete 10.244.0.0/24; ip link delete cni0",
     ),
 }
 

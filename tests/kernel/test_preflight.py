@@ -170,16 +170,16 @@ def test_all_of_a_host_s_problems_at_once(pair: list[Host]) -> None:
     host.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
     host.ip("link add vx0 type vxlan id 1 dstport 8472")
     host.ip("link add cni0 type bridge")
-    host.ip("route add 10.244.7.0/24 via 192.0.2.1")
+    host.ip("route add 10.244.1.0/24 via 192.0.2.1")
     try:
         said = look(host, document(2))["error"]
     finally:
-        host.ip("route del 10.244.7.0/24")
+        host.ip("route del 10.244.1.0/24")
         host.ip("link del cni0")
         host.ip("link del vx0")
         host.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=0")
     assert said.startswith("n1: 4 things are in the way:\n")
-    for word in ("cni0", "vx0", "disable_ipv6", "10.244.7.0/24"):
+    for word in ("cni0", "vx0", "disable_ipv6", "10.244.1.0/24"):
         assert word in said
 
 
