@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Iterable
 
-from . import files, others, repair, replay
+from . import files, forwarding, others, repair, replay
 from .diff import add_link, route_line, table_lines
 from .errors import PodnetError
 from .host import Host
@@ -153,7 +153,9 @@ def render(state: State) -> dict[str, str]:
     for table, chains in state.tables.items():
         tables += table_lines(table, chains)
     return {
-        "sysctl.conf": _text(f"{key} = {value}" for key, value in state.sysctls.items()),
+        "sysctl.conf": _text(
+            f"{key} = {value}" for key, value in forwarding.ordered(state.sysctls)
+        ),
         "devices.batch": _text(devices),
         "fdb.batch": _text(fdb),
         "routes.batch": _text(routes),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
-from . import boot, claim, files, phases, record, rollback
+from . import boot, claim, files, forwarding, phases, record, rollback
 from . import proof as proofs
 from .diff import Change, changes, leftovers
 from .errors import PodnetError, message
@@ -79,7 +79,9 @@ def converge(
             if result.armed:
                 _arm(seen, after, timeout, confirming)
             record.save(plan.name, ahead)
-            record.keep_originals(plan.name, seen.before.sysctls, after.sysctls)
+            ours = {*seen.before.links, *after.links}
+            kept = forwarding.lasting_originals(after.sysctls, ours)
+            record.keep_originals(plan.name, seen.before.sysctls, kept)
             begun = seen.before.copy()
             begun.files[record.path(plan.name)] = record.dump(ahead)
             if result.armed:
@@ -94,7 +96,7 @@ def converge(
         if phase == phases.PREPARE and proof is not None and not result.armed:
             result.proof = proofs.begin(seen, after)
         if not result.armed:
-            _settle_originals(plan, after)
+            _settle_originals(seen, after, undone=False)
         return result
 
 
@@ -141,7 +143,7 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
             if now.boot != seen.before.boot:
                 boot.write(seen.plan.name, seen.before.boot)
             rollback.settle(seen.plan.name)
-            _settle_originals(seen.plan, seen.before)
+            _settle_originals(seen, seen.before, undone=True)
             services.settle(paths)
             files.prune_directories([record.directory(seen.plan.name)])
         except Exception as second:
@@ -202,12 +204,21 @@ def _observe_again(seen: Look, after: State) -> State:
     return state
 
 
-def _settle_originals(plan: Plan, after: State) -> None:
+def _settle_originals(seen: Look, after: State, undone: bool) -> None:
     """Drop the claim on a sysctl that is back at its old value and no longer needed."""
-    back = record.restorable(plan.name)
-    done = [key for key, value in back.items() if after.sysctls.get(key, value) == value]
+    name = seen.plan.name
+    needed = {
+        key
+        for key in seen.final.sysctls.keys() - seen.restored.keys()
+        if forwarding.device(key) and (seen.record or not undone)
+    }
+    done = [
+        key
+        for key, value in record.restorable(name).items()
+        if key not in needed and after.sysctls.get(key, value) == value
+    ]
     if done:
-        record.forget_originals(plan.name, done)
+        record.forget_originals(name, done)
 
 
 def remove(name: str, check: bool) -> Outcome:
@@ -258,5 +269,6 @@ def _removal(name: str) -> tuple[Outcome, State]:
     own = [record.path(name), *boot.own_paths(name)]
     before.files = dict(read_files([*own, *map(files.beside, own)]))
     before.boot = boot.read(name)
-    after = State(sysctls=restorable)
+    # A device that is gone has no sysctls to put back.
+    after = State(sysctls={key: val for key, val in restorable.items() if key in before.sysctls})
     return Outcome(changes(before, after), warnings), after

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from . import forwarding
 from .backends import BACKENDS
 from .backends.base import peers
 from .backends.vxlan import OVERHEAD
 from .errors import PodnetError
 from .host import Host, Narrowest, narrowest
 from .model import Node, Plan, offset, split_cidr
-from .state import Chain, Link, Rule, State, make_rule
+from .state import Chain, Link, Rule, State, make_rule, route_device
 
 #: The least MTU of a link that carries IPv6 (RFC 8200, section 5); IPv4's is 68, but 576 is what
 #: every host must take (RFC 791).
@@ -89,6 +90,10 @@ def desired(plan: Plan, node: Node, host: Host) -> State:
     backend.devices(plan, node, host, mtu, state)
     for peer in peers(plan, node):
         backend.peer(plan, node, host, peer, state)
+    if node.subnet:
+        carriers = {route_device(body) for body in state.routes.values()}
+        carriers.update(state.links, (one.device for one in host.underlay.values()))
+        state.sysctls.update(forwarding.wanted(carriers))
     chains = _chains(plan, node)
     if chains:
         state.tables[plan.name] = chains

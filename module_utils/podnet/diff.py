@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from typing import Iterable, NamedTuple
+from typing import Collection, Iterable, NamedTuple
 
+from . import forwarding
 from .model import ROUTE_PROTOCOL
-from .state import Accept, Chain, DeviceKey, Link, State, route_device
+from .state import UNREAD, Accept, Chain, DeviceKey, Link, State, route_device
 
 
 class Change(NamedTuple):
@@ -66,12 +67,14 @@ def changes(before: State, after: State) -> list[Change]:
     kept = _without_lost_neighbours(_without_devices(before, doomed), after)
     result: list[Change] = []
     result += leftovers(before, after, first=True)
-    result += _sysctls(kept, after)
+    made = after.links.keys() - kept.links.keys()
+    result += _sysctls(kept, after, made, first=True)
     # A pod's end never exceeds what carries it: shrink from the pod outwards, grow towards it.
     result += _ports(kept, after, shrink=True)
     result += renames
     result += [_remove_link(name, before.links[name]) for name in sorted(doomed)]
     result += _links(kept, after)
+    result += _sysctls(kept, after, made, first=False)
     result += _ports(kept, after, shrink=False)
     result += _addresses(kept, after)
     result += _neighbours(kept, after)
@@ -124,6 +127,7 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
             moved, table, {(moves.get(dev, dev), key): val for (dev, key), val in entries.items()}
         )
     moved.routes = {dst: rename_device(body, moves) for dst, body in before.routes.items()}
+    moved.sysctls = forwarding.renamed(before.sysctls, moves)
     return moved, removals + [
         # Linux >= 6.2 renames a device that is up, with all that hangs on it.
         Change("ip", (f"link set dev {old} name {new}",), f"link {old}", f"link {new}")
@@ -178,16 +182,18 @@ def _without_devices(state: State, names: Iterable[str], routes: bool = True) ->
     return rest
 
 
-def _sysctls(before: State, after: State) -> list[Change]:
+def _sysctls(before: State, after: State, made: Collection[str], first: bool) -> list[Change]:
+    """Return the changes of sysctls; those of devices that are `made` now come when they are."""
+    have = forwarding.of_itself(before.sysctls, after.sysctls, made)
     return [
         Change(
             "sysctl",
             (f"{key}={value}",),
-            f"sysctl {key} = {before.sysctls[key]}" if key in before.sysctls else "",
+            f"sysctl {key} = {have[key]}" if key in have else "",
             f"sysctl {key} = {value}",
         )
-        for key, value in after.sysctls.items()
-        if before.sysctls.get(key) != value
+        for key, value in forwarding.ordered(after.sysctls)
+        if (forwarding.device(key) in made) != first and have.get(key) != value
     ]
 
 
@@ -455,11 +461,25 @@ def _signature(chains: tuple[Chain, ...]) -> list[tuple[str, str, list[str]]]:
     ]
 
 
+def _are_alike(old: tuple[Chain, ...], new: tuple[Chain, ...]) -> bool:
+    """Whether two tables do the same; a rule that cannot be read is known by its comment alone."""
+    if _signature(old) != _signature(new):
+        return False
+    pairs = [
+        (one.text, other.text)
+        for first, second in zip(old, new)
+        for one, other in zip(first.rules, second.rules)
+    ]
+    return all(
+        one == other or UNREAD in (one[: len(UNREAD)], other[: len(UNREAD)]) for one, other in pairs
+    )
+
+
 def _tables(before: State, after: State) -> list[Change]:
     result = []
     for table in sorted(before.tables.keys() | after.tables.keys()):
         old, new = before.tables.get(table, ()), after.tables.get(table, ())
-        if _signature(old) != _signature(new):
+        if not _are_alike(old, new):
             result.append(
                 Change(
                     "nft", table_lines(table, new), chain_text(table, old), chain_text(table, new)

@@ -6,7 +6,18 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from . import adopt, boot, files, forward, neighbours, others, phases, preflight, record
+from . import (
+    adopt,
+    boot,
+    files,
+    forward,
+    forwarding,
+    neighbours,
+    others,
+    phases,
+    preflight,
+    record,
+)
 from . import host as underlay
 from .backends import BACKENDS
 from .desire import bridge_mac, desired, own_node
@@ -78,7 +89,8 @@ def look(plan: Plan, name: str) -> Look:
     _add_router_advertisements(plan, node, host, final)
     crowded = _add_neighbours(plan, node, host, final)
     restorable = record.restorable(plan.name)
-    wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: ""}
+    wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: "", forwarding.DEFAULT: ""}
+    wanted_sysctls.update(forwarding.wanted(ours))
     if known:
         cidrs += [one for one in known.cidrs if one not in cidrs]
     seen = eyes.observe(
@@ -96,7 +108,11 @@ def look(plan: Plan, name: str) -> Look:
     problems += in_way
     notes += [*idle, *underlay.notes(plan, node, host)]
     _recognise_renamed(before, final)
-    restored = {key: val for key, val in restorable.items() if key not in final.sysctls}
+    restored = {
+        key: val
+        for key, val in restorable.items()
+        if key not in final.sysctls and key in before.sysctls
+    }
     final.sysctls.update(restored)
     _add_ports(plan, known, before, final, links)
     problems += _stranded_pods(node, before, final)
@@ -334,7 +350,8 @@ def _add_router_advertisements(plan: Plan, node: Node, host: Host, final: State)
 
 def _is_strict(links: Sequence[dict[str, Any]]) -> bool:
     """Whether any device drops by strict reverse path; the kernel takes max(all, device)."""
-    keys = [phases.RP_FILTER] + [
+    # What is made in a switch takes the default.
+    keys = [phases.RP_FILTER, "net.ipv4.conf.default.rp_filter"] + [
         f"net.ipv4.conf.{link['ifname'].replace('.', '/')}.rp_filter" for link in links
     ]
     return "1" in eyes.read_sysctls(keys).values()

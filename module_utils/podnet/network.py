@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Sequence
 
-from . import boot, knowledge, others, phases, record, repair
+from . import boot, forwarding, knowledge, others, phases, record, repair
 from .desire import bridge_mac
 from .diff import Change, changes
 from .kernel import observe as eyes
@@ -143,7 +143,12 @@ def observed(name: str) -> tuple[State, Record | None]:
         ours=ours,
         cidrs=known.cidrs if known else [],
         wanted=set(),
-        sysctls=["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", phases.RP_FILTER],
+        sysctls=[
+            forwarding.IP_FORWARD,
+            "net.ipv6.conf.all.forwarding",
+            phases.RP_FILTER,
+            *forwarding.wanted(ours),
+        ],
         also_tables=record.transient_tables(name, known),
     ).state
     state.boot = boot.read(name)

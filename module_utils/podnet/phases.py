@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from . import forwarding
 from .diff import is_same_device, rename_device
 from .state import Chain, DeviceKey, State, make_rule
 
@@ -75,6 +76,9 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
 
 def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:
     """Add what hangs on the devices of `before`, which may be renamed by `moves`."""
+    for name, value in forwarding.renamed(before.sysctls, moves).items():
+        if forwarding.device(name) in result.links:
+            result.sysctls.setdefault(name, value)
     for table in ("addresses", "neighbours", "fdb"):
         have: dict[DeviceKey, str] = getattr(before, table)
         kept: dict[DeviceKey, str] = getattr(result, table)
@@ -93,7 +97,8 @@ def both_macs(alias: str, device: str, old: str, new: str) -> dict[str, tuple[Ch
     The kernel marks a packet for another MAC than the device's as somebody else's and IP then
     drops it (eth_type_trans, ip_rcv_core); ingress, between the two, can take the mark away.
     """
-    text = f"meta pkttype other ether daddr {{ {old}, {new} }} meta pkttype set host"
+    macs = ", ".join(sorted((old, new)))
+    text = f"meta pkttype other ether daddr {{ {macs} }} meta pkttype set host"
     rule = make_rule(text, f"both MACs of {device} while peers change over")
     hook = f'type filter hook ingress device "{device}" priority 0'
     return {f"netdev {alias.partition(':')[2]}": (Chain("vtep", hook, (rule,)),)}

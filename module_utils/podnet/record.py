@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import files
+from . import files, forwarding
 from .backends import BACKENDS
 from .edition import Edition
 from .errors import PodnetError
@@ -150,7 +150,11 @@ def load_originals() -> dict[str, dict[str, Any]]:
 
 
 def keep_originals(name: str, before: dict[str, str], after: dict[str, str]) -> None:
-    """Note the values of sysctls that network `name` is about to change, where not noted yet."""
+    """Note the values of sysctls that network `name` is about to change, where not noted yet.
+
+    Those of devices are noted also where they are right: what a tool sets later is not the host's
+    own, and a change of ip_forward sets them all.
+    """
     # Other networks' runs have the same file.
     with files.alone():
         originals = load_originals()
@@ -158,7 +162,7 @@ def keep_originals(name: str, before: dict[str, str], after: dict[str, str]) -> 
             if key in originals:
                 if name not in originals[key]["networks"]:
                     originals[key]["networks"].append(name)
-            elif before.get(key, value) != value:
+            elif before.get(key, value) != value or (key in before and forwarding.device(key)):
                 originals[key] = {"value": before[key], "networks": [name]}
         _save_originals(originals)
 

@@ -205,6 +205,7 @@ missing() {
   done
 }
 
+# Those of devices that are not there yet are left for a second turn.
 settings() {
   named sysctl.conf | while IFS=' =' read -r key value; do
     file=$(setting "$key")
@@ -217,6 +218,7 @@ replay() {
   status=0
   settings || status=1
   missing <devices.batch | ip -force -batch - || status=1
+  settings || status=1
   [ ! -s fdb.batch ] || named fdb.batch | bridge -force -batch - || status=1
   [ ! -s routes.batch ] || named routes.batch | ip -force -batch - || status=1
   [ ! -s tables.nft ] || nft -f tables.nft || status=1

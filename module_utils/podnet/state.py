@@ -50,6 +50,10 @@ class Port(NamedTuple):
     namespace: str = ""
 
 
+#: How the text of a rule begins that the kernel has and that cannot be read.
+UNREAD = "# "
+
+
 class Rule(NamedTuple):
     """One nft rule; `tag` is the comment that identifies it in the kernel."""
 

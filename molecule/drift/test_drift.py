@@ -33,11 +33,16 @@ DRIFTS = {
     "the bridge is down": "ip link set cni0 down",
     "the bridge's MTU is wrong": "ip link set cni0 mtu 1300",
     "forwarding is off": "sysctl -qw net.ipv4.ip_forward=0",
+    "the bridge does not forward": "sysctl -qw net.ipv4.conf.cni0.forwarding=0",
+    "the underlay does not forward": "sysctl -qw net.ipv4.conf.host0.forwarding=0",
+    "the VXLAN device does not forward": "sysctl -qw net.ipv4.conf.flannel/1.forwarding=0",
     "a stale peer": "ip route add 10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink proto 112; "
     "ip neighbour add 10.244.9.0 lladdr 02:00:0a:f4:09:00 dev flannel.1 nud permanent; "
     "bridge fdb add 02:00:0a:f4:09:00 dev flannel.1 dst 192.0.2.99 self permanent",
     "the masquerade is missing": "nft delete table inet podnet",
     "a rule of the masquerade is missing": "nft flush chain inet podnet postrouting",
+    "a rule of the masquerade is edited": "nft list table inet podnet | "
+    "sed '1i delete table inet podnet' | sed s,10.244.0.0/16,10.244.1.0/24, | nft -f -",
     "the CNI file is changed": f"sed -i s/10.244.1.0/10.244.7.0/ {CONFLIST}",
     "the CNI file is gone": f"rm {CONFLIST}",
     "the boot files are gone": "rm -r /etc/podnet/podnet/boot*",

@@ -179,11 +179,19 @@ DRIFTS = {
     "bridge without IPv6 address": "ip addr del fd00:244::1/64 dev cni0",
     "forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
     "IPv6 forwarding off": "sysctl -qw net.ipv6.conf.all.forwarding=0",
+    "the bridge does not forward": "sysctl -qw net.ipv4.conf.cni0.forwarding=0",
+    "the VXLAN device does not forward": "sysctl -qw net.ipv4.conf.flannel/1.forwarding=0",
+    "the underlay does not forward": "sysctl -qw net.ipv4.conf.eth0.forwarding=0",
+    "new devices do not forward": "sysctl -qw net.ipv4.conf.default.forwarding=0; ip link del flannel.1",
     "stale peer": "ip route add 10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink proto 112; "
     "ip neigh add 10.244.9.0 lladdr 02:00:0a:f4:09:00 dev flannel.1 nud permanent; "
     "bridge fdb add 02:00:0a:f4:09:00 dev flannel.1 dst 192.0.2.99 self permanent",
     "masquerade missing": "nft delete table inet podnet",
     "masquerade rule missing": "nft flush chain inet podnet postrouting",
+    "masquerade rule edited": "nft -a list table inet podnet | sed 's/10.244.0.0\\/16 return/10.244.1.0\\/24 return/; "
+    "s/ # handle.*//; 1i delete table inet podnet' | nft -f -",
+    "masquerade rule masks all": "nft list table inet podnet | sed 's/10.244.0.0\\/16 return/10.244.0.0\\/16 masquerade/; "
+    "1i delete table inet podnet' | nft -f -",
     "foreign rule in our table": "nft insert rule inet podnet postrouting accept",
     "foreign chain in our table": "nft add chain inet podnet other",
     "boot file changed": "echo link >> /etc/podnet/podnet/boot/devices.batch",

@@ -73,6 +73,7 @@ REPAIRED = {
     "ip link set cni0 down": "> link cni0",
     "ip addr del fd00:244::1/64 dev cni0": "> addr cni0",
     "sysctl -qw net.ipv4.ip_forward=0": "> sysctl net.ipv4.ip_forward = 1",
+    "sysctl -qw net.ipv4.conf.cni0.forwarding=0": "> sysctl net.ipv4.conf.cni0.forwarding = 1",
     "nft flush ruleset": "> table inet podnet",
     "nft insert rule inet podnet postrouting accept": "< \t\taccept",
 }

@@ -15,7 +15,8 @@ from ..errors import PodnetError
 from ..forward import Forwarder
 from ..host import Prefix, make_prefix
 from ..model import ROUTE_PROTOCOL, is_inside, split_cidr
-from ..state import Chain, Link, Port, Rule, State, route_device
+from ..nft_rule import text as rule_text
+from ..state import UNREAD, Chain, Link, Port, Rule, State, route_device
 from . import forward, shape
 from .run import nft_document, read_json, run
 
@@ -203,10 +204,10 @@ def read_fdb(device: str) -> dict[tuple[str, str], str]:
 
 
 def parse_table(document: Any) -> tuple[Chain, ...]:
-    """Return the base chains of `nft -j list table`; a rule's text is what cannot be read back.
+    """Return the base chains of `nft -j list table`.
 
-    A rule is identified by its comment alone; one without ours gets an empty tag and so differs
-    from every rule that we want.
+    A rule without a comment gets an empty tag and so differs from every rule that we want. One
+    whose text cannot be read gets UNREAD and its comment.
     """
     chains: list[Chain] = []
     rules: dict[str, list[Rule]] = {}
@@ -222,7 +223,9 @@ def parse_table(document: Any) -> tuple[Chain, ...]:
         elif "rule" in entry:
             rule = entry["rule"]
             comment = str(rule.get("comment", ""))
-            text = f"# {comment}" if comment else "# a rule that podnet did not make"
+            text = rule_text(rule.get("expr", ()))
+            if not text:
+                text = UNREAD + (comment or "a rule that podnet did not make")
             rules.setdefault(rule.get("chain", ""), []).append(Rule(text, comment))
         elif not {"metainfo", "table"} & entry.keys():
             chains.append(Chain(str(sorted(entry)), "# an object that podnet did not make", ()))

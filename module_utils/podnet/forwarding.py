@@ -1,0 +1,71 @@
+"""Which devices forward: for IPv4 each device has a switch of its own.
+
+An IPv4 packet is forwarded if the device that it comes in by forwards (IN_DEV_FORWARD in
+ip_route_input_slow, net/ipv4/route.c), whatever ip_forward says. A change of ip_forward sets every
+device and `default`, which later devices take (inet_forward_change, net/ipv4/devinet.c); after
+that each may differ. For IPv6, net.ipv6.conf.all.forwarding alone decides (ip6_forward).
+"""
+
+from __future__ import annotations
+
+from typing import Collection, Iterable, Mapping
+
+IP_FORWARD = "net.ipv4.ip_forward"
+
+_HEAD, _TAIL = "net.ipv4.conf.", ".forwarding"
+
+
+def key(device: str) -> str:
+    """Return a device's sysctl; "/" stands for "." in its name, as sysctl.d(5) has it."""
+    return f"{_HEAD}{device.replace('.', '/')}{_TAIL}"
+
+
+#: What a new device begins with.
+DEFAULT = key("default")
+
+
+def device(sysctl: str) -> str:
+    """Return the device that `sysctl` is about, "" where it is not about a device's forwarding."""
+    if not (sysctl.startswith(_HEAD) and sysctl.endswith(_TAIL)):
+        return ""
+    return sysctl[len(_HEAD) : -len(_TAIL)].replace("/", ".")
+
+
+def wanted(devices: Iterable[str]) -> dict[str, str]:
+    """Return the sysctls of the devices that pods' packets come in by."""
+    return {key(one): "1" for one in sorted(set(devices) - {"", "lo"})}
+
+
+def renamed(sysctls: Mapping[str, str], moves: Mapping[str, str]) -> dict[str, str]:
+    """Return `sysctls` when devices have got other names: a device keeps its switch."""
+    return {
+        key(moves[device(one)]) if device(one) in moves else one: value
+        for one, value in sysctls.items()
+    }
+
+
+def of_itself(
+    before: Mapping[str, str], after: Mapping[str, str], made: Collection[str]
+) -> dict[str, str]:
+    """Return `before` as the kernel makes it when ip_forward changes and devices are `made`."""
+    have = dict(before)
+    want = after.get(IP_FORWARD, have.get(IP_FORWARD))
+    if want is not None and want != have.get(IP_FORWARD):
+        have.update((one, want) for one in before if device(one))
+        have[DEFAULT] = want
+    first = have.get(DEFAULT, want)
+    for one in made:
+        have.pop(key(one), None)
+        if first is not None:
+            have[key(one)] = first
+    return have
+
+
+def lasting_originals(sysctls: Mapping[str, str], ours: Collection[str]) -> dict[str, str]:
+    """Return those of `sysctls` whose old value must be put back: not those of our own devices."""
+    return {one: value for one, value in sysctls.items() if device(one) not in ours}
+
+
+def ordered(sysctls: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return `sysctls` as they must be written: ip_forward, which sets every device, goes first."""
+    return sorted(sysctls.items(), key=lambda item: (item[0] != IP_FORWARD, item[0]))

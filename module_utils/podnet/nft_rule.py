@@ -1,0 +1,71 @@
+"""An nft rule of ours as it stands in the kernel, in the words that it was given in.
+
+nft prints rules in other words than it was given, in each version others; its JSON tells their
+parts (libnftables-json(5)). podnet writes a handful of forms, and this reads those and no more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+_VERDICTS = ("accept", "drop", "return", "continue")
+
+
+def text(parts: Sequence[Any]) -> str:
+    """Return the rule of `expr` in nft(8)'s words; "" where a form of ours is told in a new way.
+
+    A statement that podnet never writes becomes a word of its own, so the rule differs from ours.
+    """
+    words = [_statement(one) for one in parts]
+    return "" if None in words else " ".join(str(word) for word in words)
+
+
+def _statement(part: Any) -> str | None:
+    if not isinstance(part, dict) or len(part) != 1:
+        return None
+    ((kind, body),) = part.items()
+    if kind in _VERDICTS:
+        return str(kind)
+    if kind == "masquerade":
+        return _masquerade(body)
+    if kind in ("match", "mangle") and isinstance(body, dict):
+        left = _left(body.get("left", body.get("key")))
+        right = _right(body.get("right", body.get("value")))
+        if left is None:  # nothing that podnet ever asks for
+            return f"[{kind}]"
+        sign = {"==": "", "in": "", None: "set "}.get(body.get("op"), f"{body.get('op')} ")
+        return None if right is None else f"{left} {sign}{right}"
+    return f"[{kind}]"
+
+
+def _masquerade(body: Any) -> str | None:
+    flags = body.get("flags", []) if isinstance(body, dict) else []
+    flags = [flags] if isinstance(flags, str) else flags
+    if not isinstance(flags, list) or not all(isinstance(one, str) for one in flags):
+        return None
+    extra = sorted({*body} - {"flags"}) if isinstance(body, dict) else []
+    return " ".join(["masquerade", *(f"[{one}]" for one in extra), *sorted(flags)])
+
+
+def _left(side: Any) -> str | None:
+    if not isinstance(side, dict):
+        return None
+    payload, meta = side.get("payload"), side.get("meta")
+    if isinstance(payload, dict) and payload.get("field") in ("saddr", "daddr"):
+        return f"{payload.get('protocol')} {payload['field']}"
+    if isinstance(meta, dict) and meta.get("key") in ("iifname", "oifname"):
+        return str(meta["key"])
+    return "meta pkttype" if meta == {"key": "pkttype"} else None
+
+
+def _right(side: Any) -> str | None:
+    if isinstance(side, str):
+        return side
+    if not isinstance(side, dict) or len(side) != 1:
+        return None
+    ((kind, body),) = side.items()
+    if kind == "prefix" and isinstance(body, dict):
+        return f"{body.get('addr')}/{body.get('len')}"
+    if kind == "set" and isinstance(body, list) and all(isinstance(one, str) for one in body):
+        return f"{{ {', '.join(sorted(body))} }}"
+    return None

@@ -1,0 +1,95 @@
+"""A rule of ours under its own comment: what is in it counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from podnet.diff import changes
+from podnet.kernel.observe import parse_table
+from podnet.nft_rule import text
+from podnet.state import Chain, State, make_rule
+
+
+def match(field: str, address: str, length: int, op: str = "==", family: str = "ip") -> Any:
+    return {
+        "match": {
+            "op": op,
+            "left": {"payload": {"protocol": family, "field": field}},
+            "right": {"prefix": {"addr": address, "len": length}},
+        }
+    }
+
+
+POD = match("saddr", "10.244.0.0", 24)
+CLUSTER = match("daddr", "10.244.0.0", 16)
+OUTSIDE = match("daddr", "224.0.0.0", 4, "!=")
+RETURN = make_rule("ip saddr 10.244.0.0/24 ip daddr 10.244.0.0/16 return", "pod to pod")
+MASQUERADE = make_rule(
+    "ip saddr 10.244.0.0/24 ip daddr != 224.0.0.0/4 masquerade fully-random", "pod to outside"
+)
+MACS = make_rule(
+    "meta pkttype other ether daddr { 02:00:00:00:00:01, 02:00:00:00:00:02 } meta pkttype set host",
+    "both MACs",
+)
+PKTTYPE: Any = {"meta": {"key": "pkttype"}}
+
+
+def both_macs(*macs: str, value: Any = "host") -> list[Any]:
+    ether = {"payload": {"protocol": "ether", "field": "daddr"}}
+    return [
+        {"match": {"op": "==", "left": PKTTYPE, "right": "other"}},
+        {"match": {"op": "==", "left": ether, "right": {"set": list(macs)}}},
+        {"mangle": {"key": PKTTYPE, "value": value}},
+    ]
+
+
+# fmt: off
+#: What nft prints -> the rule that carries its comment, whether it is still that rule.
+CASES: dict[str, tuple[list[Any], Any, bool]] = {
+    "as written": ([POD, CLUSTER, {"return": None}], RETURN, True),
+    "another range": ([POD, match("daddr", "10.244.1.0", 24), {"return": None}], RETURN, False),
+    "a longer prefix": ([POD, match("daddr", "10.244.0.0", 17), {"return": None}], RETURN, False),
+    "another verdict": ([POD, CLUSTER, {"accept": None}], RETURN, False),
+    "a verdict that we never write": ([POD, CLUSTER, {"jump": {"target": "x"}}], RETURN, False),
+    "a condition is missing": ([CLUSTER, {"return": None}], RETURN, False),
+    "a condition more": ([POD, CLUSTER, {"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": 1}}, {"return": None}], RETURN, False),
+    "a counter more": ([POD, CLUSTER, {"counter": {"packets": 1, "bytes": 2}}, {"return": None}], RETURN, False),
+    "the other direction": ([match("daddr", "10.244.0.0", 24), CLUSTER, {"return": None}], RETURN, False),
+    "a condition turned round": ([POD, match("daddr", "10.244.0.0", 16, "!="), {"return": None}], RETURN, False),
+    "masquerade": ([POD, OUTSIDE, {"masquerade": {"flags": "fully-random"}}], MASQUERADE, True),
+    "masquerade, flags as nft 1.1 prints them": ([POD, OUTSIDE, {"masquerade": {"flags": ["fully-random"]}}], MASQUERADE, True),
+    "masquerade without its flag": ([POD, OUTSIDE, {"masquerade": None}], MASQUERADE, False),
+    "masquerade to a port": ([POD, OUTSIDE, {"masquerade": {"flags": "fully-random", "port": 9}}], MASQUERADE, False),
+    "snat instead": ([POD, OUTSIDE, {"snat": {"addr": "192.0.2.1"}}], MASQUERADE, False),
+    "both MACs": (both_macs("02:00:00:00:00:01", "02:00:00:00:00:02"), MACS, True),
+    "both MACs in the kernel's order": (both_macs("02:00:00:00:00:02", "02:00:00:00:00:01"), MACS, True),
+    "one MAC": (both_macs("02:00:00:00:00:01"), MACS, False),
+    "a number for a word, as another version may print": (both_macs("02:00:00:00:00:01", "02:00:00:00:00:02", value=0), MACS, True),
+    "nothing at all": ([], RETURN, True),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_only_what_is_surely_another_rule_counts_as_one(case: str) -> None:
+    expr, rule, same = CASES[case]
+    hook = "type nat hook postrouting priority 100"
+    chain = {"name": "c", "type": "nat", "hook": "postrouting", "prio": 100, "policy": "accept"}
+    found = parse_table(
+        {
+            "nftables": [
+                {"chain": chain},
+                {"rule": {"chain": "c", "comment": rule.tag, "handle": 1, "expr": expr}},
+            ]
+        }
+    )
+    wanted = State(tables={"podnet": (Chain("c", hook, (rule,)),)})
+    assert (changes(State(tables={"podnet": found}), wanted) == []) == same
+
+
+@pytest.mark.parametrize(
+    "hostile", [[None], ["x"], [{}], [{"match": None}], [{"match": {"left": {}}}]]
+)
+def test_nonsense_is_not_read(hostile: list[Any]) -> None:
+    assert text(hostile) in ("", "[match]")
