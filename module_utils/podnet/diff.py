@@ -16,7 +16,7 @@ from typing import Collection, Iterable, NamedTuple
 
 from . import forwarding
 from .model import ROUTE_PROTOCOL
-from .state import UNREAD, Accept, Chain, DeviceKey, Link, State, route_device
+from .state import BELOW, UNREAD, Accept, Chain, DeviceKey, Link, State, route_device
 
 
 class Change(NamedTuple):
@@ -489,20 +489,23 @@ def _tables(before: State, after: State) -> list[Change]:
 
 
 def _accepts(before: State, after: State) -> list[Change]:
-    result = []
+    new, old = [], []
     for one in after.accepts:
-        if one not in before.accepts:
+        if one not in before.accepts and not one.rule.endswith(BELOW):
             line = f"insert rule {one.chain} {one.rule}"
             if one.tool != "nft":
                 line = f"{one.tool} -w -I {one.chain} {one.rule}"
-            result.append(Change(_owner(one), (line,), "", " ".join(one)))
+            new.append(Change(_owner(one), (line,), "", " ".join(one)))
     for one, handles in before.accepts.items():
         if one not in after.accepts:
             lines = [f"delete rule {one.chain} handle {handle}" for handle in handles]
             if one.tool != "nft":
-                lines = [f"{one.tool} -w -D {one.chain} {one.rule}"] * max(1, len(handles))
-            result.append(Change(_owner(one), tuple(lines), " ".join(one), ""))
-    return result
+                rule = one.rule[: -len(BELOW)] if one.rule.endswith(BELOW) else one.rule
+                lines = [f"{one.tool} -w -D {one.chain} {rule}"] * max(1, len(handles))
+            old.append(Change(_owner(one), tuple(lines), " ".join(one), ""))
+    # iptables removes the first rule that is equal, so what is moved goes before it comes again.
+    moved = [change for change in old if change.before.endswith(BELOW)]
+    return moved + new + [change for change in old if change not in moved]
 
 
 def leftovers(before: State, after: State, first: bool) -> list[Change]:

@@ -8,27 +8,27 @@ and what goes to it, which is the traffic of this host's pods and nothing else.
 
 from __future__ import annotations
 
-import re
-from typing import Any, Iterable, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
-from .model import Plan
-from .state import Accept, State
-
-#: Words of iptables-save(8) that make a rule drop everything: nothing but a comment before -j.
-_DROPS_ALL = re.compile(r'-A \S+( -m comment --comment ("[^"]*"|\S+))? -j (DROP|REJECT)\b')
+from . import filter_walk, nft_rule
+from .filter_walk import Packet, Ruleset, addresses
+from .model import Node, Plan
+from .state import BELOW, Accept, State, route_device
 
 
 class Forwarder(NamedTuple):
-    """A base chain of others on the forward hook.
+    """A base chain of others that pods' packets pass.
 
     `tool` is "nft", or the iptables program that the chain belongs to, `chain` its name for that
-    tool, `families` what passes it, `drops` whether a packet that no rule knows is dropped there.
+    tool, `families` what passes it, `rules` what it does. `opens` tells that an accept of ours in
+    it can help: it is on the forward hook, and not of bridges.
     """
 
     tool: str
     chain: str
     families: tuple[int, ...]
-    drops: bool
+    rules: Ruleset
+    opens: bool = True
 
     def __str__(self) -> str:
         """Return how a person finds it."""
@@ -36,6 +36,66 @@ class Forwarder(NamedTuple):
             family, table, chain = self.chain.split(" ")
             return f"nft table {family} {table}, chain {chain}"
         return f"{self.tool} {self.chain}"
+
+
+class Judgement(NamedTuple):
+    """What a chain does to pods' packets.
+
+    `drops`: some are dropped where no rule knows them, so an accept is in place. `below`: although
+    ours is in the chain. `named` are rules that mean the pods, `doubts` those that may drop.
+    """
+
+    drops: bool
+    below: bool
+    named: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+#: Outside of all pods' ranges: what stands for the rest of the world.
+_WORLD = {4: "9.9.9.9", 6: "2620:fe::fe"}
+
+
+def packets(plan: Plan, node: Node, final: State) -> Iterator[tuple[bool, Packet]]:
+    """Yield (between pods, packet) for each kind that this host's pods send or get.
+
+    Between pods it goes over whatever leads to peers; to the outside and back over another device.
+    """
+    carriers = sorted({route_device(body) for body in final.routes.values()} - {plan.bridge, ""})
+    for subnet, cluster in ((node.subnet, plan.cluster_cidr), (node.subnet6, plan.cluster_cidr6)):
+        if not subnet:
+            continue
+        pods, all_pods = addresses(subnet), addresses(cluster)
+        world = addresses(_WORLD[pods[0]])
+        ways = [(True, device, all_pods) for device in carriers] + [(False, "", world)]
+        for between, device, far in ways:
+            for protocol in ("tcp", "udp", "icmp"):
+                for state in ("new", "established"):
+                    way = (protocol, state, all_pods)
+                    yield between, Packet(plan.bridge, device, pods, far, *way)
+                    if between or state == "established":
+                        yield between, Packet(device, plan.bridge, far, pods, *way)
+
+
+def judge(kinds: Iterable[tuple[bool, Packet]], chain: Forwarder) -> Judgement:
+    """Return what `chain` does to packets of `kinds`."""
+    drops = below = False
+    named: dict[str, None] = {}
+    doubts: dict[str, None] = {}
+    for between, packet in kinds:
+        if packet.family not in chain.families:
+            continue
+        outcome = filter_walk.walk(chain.rules, packet)
+        if between and outcome.doubts:
+            doubts.update(dict.fromkeys(outcome.doubts))
+        if outcome.verdict != "drop":
+            continue
+        if outcome.aimed:
+            # Whoever means pods has decided; what pods may ask of the world is theirs to say.
+            named.update({outcome.by: None} if between else {})
+            continue
+        drops = True
+        below = below or filter_walk.walk(chain.rules, packet, with_own=True).verdict == "drop"
+    return Judgement(drops, below, tuple(named), tuple(doubts))
 
 
 def accepts(name: str, bridge: str, tool: str, chain: str) -> list[Accept]:
@@ -49,83 +109,129 @@ def accepts(name: str, bridge: str, tool: str, chain: str) -> list[Accept]:
     return [Accept(tool, chain, f"{option} {bridge} {comment}") for option in ("-i", "-o")]
 
 
-def parse_save(lines: Iterable[str], tool: str, name: str) -> tuple[bool, list[Accept]]:
-    """Return (does FORWARD drop, rules of ours in it) from `iptables -S FORWARD`."""
-    drops, own = False, []
+def parse_save(lines: Iterable[str], tool: str, name: str) -> list[Accept]:
+    """Return the rules of ours in FORWARD from `iptables -S`."""
+    own = []
     for line in lines:
-        if line.startswith("-P "):
-            drops = drops or line.split()[2:3] != ["ACCEPT"]
-            continue
-        rule = line.replace('"', "").partition(" FORWARD ")[2].strip()
+        rule = line.replace('"', "").partition("-A FORWARD ")[2].strip()
         if f" --comment podnet:{name} -j ACCEPT" in rule:
             own.append(Accept(tool, "FORWARD", rule))
-        elif _DROPS_ALL.match(line):
-            drops = True
-    return drops, own
+    return own
 
 
-def parse_chain(document: Any, chain: str, name: str) -> tuple[bool, dict[Accept, tuple[int, ...]]]:
-    """Return (does the chain drop, rules of ours in it -> handles) from `nft -j list chain`."""
-    drops = False
+def parse_chain(document: Any, chain: str, name: str) -> dict[Accept, tuple[int, ...]]:
+    """Return the rules of ours in a chain -> their handles, from what `nft -j list` prints."""
     own: dict[Accept, tuple[int, ...]] = {}
     for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
-        if "chain" in entry:
-            drops = drops or entry["chain"].get("policy") == "drop"
         rule = entry.get("rule", {})
         comment = str(rule.get("comment", ""))
-        if comment.startswith(f"podnet:{name} "):
-            key = Accept("nft", chain, _rule(comment))
+        if rule.get("chain") == chain.rpartition(" ")[2] and comment.startswith(f"podnet:{name} "):
+            key = Accept("nft", chain, _rule(comment, rule.get("expr", ())))
             own[key] = (*own.get(key, ()), int(rule["handle"]))
-        elif rule:
-            verdicts = [one for one in rule.get("expr", ()) if "counter" not in one]
-            drops = drops or (
-                len(verdicts) == 1 and ("drop" in verdicts[0] or "reject" in verdicts[0])
-            )
-    return drops, own
+    return own
 
 
-def _rule(comment: str) -> str:
-    """Return the rule behind a comment of ours; nft prints it in words of its own."""
+def _rule(comment: str, expr: Any) -> str:
+    """Return a rule of ours in our words; one that was edited under its comment is another."""
     _, _, rest = comment.partition(" ")
     way, _, bridge = rest.partition(" ")
     word = {"from": "iifname", "to": "oifname"}.get(way, "#")
+    wanted, found = f"{word} {bridge} accept", nft_rule.text(expr)
+    if found and found != wanted:
+        return f'{found} comment "{comment}"'
     return f'{word} "{bridge}" accept comment "{comment}"'
 
 
-def add(plan: Plan, chains: Iterable[Forwarder], before: State, final: State) -> list[str]:
+def add(
+    plan: Plan, node: Node, chains: Iterable[Forwarder], before: State, final: State
+) -> list[str]:
     """Add the rules that this network needs to `final`; return what to tell, a sentence each.
 
     A chain that has our rules keeps them, though its policy may be accept by now: Docker sets it
-    anew whenever it starts.
+    anew whenever it starts. Rules of ours below one that drops are moved to the top.
     """
-    families = {
-        family for family, cidr in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)) if cidr
-    }
     served = {(one.tool, one.chain) for one in before.accepts}
-    new = []
+    kinds = list(packets(plan, node, final))
+    new, told = [], []
     for chain in chains:
-        if not families & set(chain.families):
+        if not _families(plan) & set(chain.families):
             continue
-        if chain.drops or (chain.tool, chain.chain) in served:
+        judged = judge(kinds, chain)
+        known = (chain.tool, chain.chain) in served
+        if chain.opens and (known or (judged.drops and not judged.named)):
             rules = accepts(plan.name, plan.bridge, chain.tool, chain.chain)
             final.accepts.update((rule, ()) for rule in rules)
-            if not served & {(chain.tool, chain.chain)}:
+            if not known:
                 new.append(str(chain))
-    if not new:
-        return []
-    return [
-        f"{'; '.join(new)}: drops forwarded packets that no rule accepts, so podnet puts rules for "
-        f"{plan.bridge} there, marked podnet:{plan.name} (podnet_manage_forward: false leaves "
-        "such chains alone; reset removes the rules)",
-    ]
+            elif judged.below:
+                _mark_below(before, rules)
+        else:
+            told += _warnings(chain, judged)
+    if new:
+        told.insert(
+            0,
+            f"{'; '.join(new)}: drops forwarded packets that no rule accepts, so podnet puts rules "
+            f"for {plan.bridge} there, marked podnet:{plan.name} (podnet_manage_forward: false "
+            "leaves such chains alone; reset removes the rules)",
+        )
+    return told
 
 
-def left_alone(plan: Plan, chains: Iterable[Forwarder]) -> list[str]:
+def _families(plan: Plan) -> set[int]:
+    return {family for family, cidr in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)) if cidr}
+
+
+def _mark_below(before: State, rules: Iterable[Accept]) -> None:
+    for rule in rules:
+        if rule in before.accepts:
+            moved = rule._replace(rule=rule.rule + BELOW)
+            before.accepts[moved] = before.accepts.pop(rule)
+
+
+def _warnings(chain: Forwarder, judged: Judgement) -> list[str]:
+    """Return what to tell of a chain that podnet does not open."""
+    lines = []
+    if judged.drops:
+        lines.append(
+            f"{chain}: drops pods' packets, and an accept of podnet's cannot help there. Pods have "
+            "no network until that is changed"
+        )
+    if judged.named:
+        lines.append(
+            f"{chain}: drops packets between pods by a rule that means them: "
+            f"{_few(judged.named)}. podnet leaves it; remove it if pods are to reach each other"
+        )
+    if judged.doubts:
+        lines.append(
+            f"{chain}: may drop packets between pods, which cannot be told from the rules alone: "
+            f"{_few(judged.doubts)}. See whether verify.yml passes"
+        )
+    return lines
+
+
+def _few(texts: tuple[str, ...]) -> str:
+    return "; ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def left_alone(plan: Plan, node: Node, chains: Iterable[Forwarder], final: State) -> list[str]:
     """Return what to tell where podnet must not touch such chains."""
-    shown = "; ".join(str(one) for one in chains if one.drops)
-    if not shown:
-        return []
-    return [
-        f"{shown}: drops forwarded packets that no rule accepts, and podnet_manage_forward is "
-        f"false. Pods work only if rules there accept what comes from {plan.bridge} and goes to it"
+    kinds = list(packets(plan, node, final))
+    judged = [
+        (chain, judge(kinds, chain)) for chain in chains if _families(plan) & set(chain.families)
     ]
+    shown = "; ".join(
+        str(chain) for chain, found in judged if chain.opens and found.drops and found.below
+    )
+    told = [
+        line
+        for chain, found in judged
+        for line in _warnings(chain, found._replace(drops=found.drops and not chain.opens))
+    ]
+    if shown:
+        told.insert(
+            0,
+            f"{shown}: drops forwarded packets that no rule accepts, and podnet_manage_forward is "
+            f"false. Pods work only if rules there accept what comes from {plan.bridge} and goes "
+            "to it",
+        )
+    return told

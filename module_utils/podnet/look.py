@@ -157,8 +157,8 @@ def _forward(
 ) -> list[str]:
     """Add what accepts pods' packets in chains of others, or return what that is left to."""
     if "forward" in node.leave_alone:
-        return forward.left_alone(plan, seen.forwarders)
-    return forward.add(plan, seen.forwarders, before, final)
+        return forward.left_alone(plan, node, seen.forwarders, final)
+    return forward.add(plan, node, seen.forwarders, before, final)
 
 
 def _keep_bridge_mac(

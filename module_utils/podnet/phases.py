@@ -12,7 +12,7 @@ from itertools import count
 
 from . import forwarding
 from .diff import is_same_device, rename_device
-from .state import Chain, DeviceKey, State, make_rule
+from .state import BELOW, Chain, DeviceKey, State, make_rule
 
 PREPARE, SHIFT, COMMIT, ALL = "prepare", "shift", "commit", "all"
 #: `all` does in one go what needs no barrier: a bootstrap, a repair, a new or a gone peer.
@@ -62,7 +62,8 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
         if destination not in final.routes or phase == PREPARE:
             result.routes[destination] = moved
     result.leftovers = {what: one for what, one in before.leftovers.items() if not one.first}
-    result.accepts = {**before.accepts, **final.accepts}
+    kept = {one: have for one, have in before.accepts.items() if not one.rule.endswith(BELOW)}
+    result.accepts = {**kept, **final.accepts}
     for name, port in final.ports.items():
         old = before.ports.get(name, port)
         result.ports[name] = port._replace(

@@ -61,6 +61,10 @@ class Rule(NamedTuple):
     tag: str
 
 
+#: How the rule of an Accept ends that stands below one that drops, where it is of no use.
+BELOW = " (below a rule that drops)"
+
+
 class Accept(NamedTuple):
     """A rule of ours in a chain of others: `tool` is "nft" or an iptables program.
 

@@ -1,12 +1,12 @@
-"""Read the chains of others on the forward hook, in nft and in both kinds of iptables."""
+"""Read the chains of others that pods' packets pass, in nft and in both kinds of iptables."""
 
 from __future__ import annotations
 
 import re
 import shutil
 from pathlib import Path
-from typing import Iterator
 
+from .. import filter_iptables, filter_nft
 from ..forward import Forwarder, parse_chain, parse_save
 from ..state import Accept
 from .run import SEARCH, nft_document, run
@@ -14,10 +14,10 @@ from .run import SEARCH, nft_document, run
 #: What nft(8) can name. Names come from others, and go into batches and boot files of ours.
 _NAME = re.compile(r"[A-Za-z0-9_./-]+\Z")
 
-_FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
+_FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6), "bridge": (4, 6)}
 
 #: What iptables-nft(8) makes of its FORWARD chain -> the program that writes there.
-_IPTABLES_NFT = {"ip filter FORWARD": "iptables-nft", "ip6 filter FORWARD": "ip6tables-nft"}
+_IPTABLES_NFT = {"ip filter": "iptables-nft", "ip6 filter": "ip6tables-nft"}
 
 #: Family -> (program for the old tables, its usual name, where the kernel lists tables in use).
 LEGACY = {
@@ -29,47 +29,64 @@ LEGACY = {
 def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
     """Return (rules of network `name` in chains of others -> nft handles, those chains).
 
-    A rule of iptables has no handle: there is a 0 for each time that it stands there. Where there
-    is no such chain, this costs one command.
+    A rule of iptables has no handle: there is a 0 for each time that it stands there. It costs one
+    command, and one more for each table that has such a chain.
     """
     accepts: dict[Accept, tuple[int, ...]] = {}
     chains: list[Forwarder] = []
-    for family, chain in _base_chains(name):
-        tool = _IPTABLES_NFT.get(chain, "")
-        if tool and _read_iptables(tool, _FAMILIES[family], name, accepts, chains):
+    for table, bases in _tables(name).items():
+        family = table.partition(" ")[0]
+        tool = _IPTABLES_NFT.get(table, "")
+        opened = tool and "FORWARD" in bases
+        if opened and _read_iptables(tool, _FAMILIES[family], name, accepts, chains):
+            bases.pop("FORWARD")
+        if not bases:
             continue
-        if chain.startswith("inet firewalld "):
-            # It locks its table and makes it anew: others.py has what it offers instead.
-            continue
-        argv = ["nft", "-j", "list", "chain", *chain.split(" ")]
+        argv = ["nft", "-j", "list", "table", *table.split(" ")]
         result = run(argv)
-        if result.code == 0:
-            drops, own = parse_chain(nft_document(argv, result.output), chain, name)
-            accepts.update(own)
-            chains.append(Forwarder("nft", chain, _FAMILIES[family], drops))
+        if result.code != 0:
+            continue
+        document = nft_document(argv, result.output)
+        for base, opens in bases.items():
+            chain = f"{table} {base}"
+            accepts.update(parse_chain(document, chain, name))
+            rules = filter_nft.rules(document, base, f"podnet:{name} ")
+            chains.append(Forwarder("nft", chain, _FAMILIES[family], rules, opens))
     for number, (program, usual, tables) in LEGACY.items():
         if "filter" in _text(tables).split():
             _read_iptables(legacy_program(program, usual), (number,), name, accepts, chains)
     return accepts, chains
 
 
-def _base_chains(name: str) -> Iterator[tuple[str, str]]:
-    """Yield (family, "FAMILY TABLE CHAIN") of filter chains on the forward hook but our own."""
+#: Hooks that a pod's packet passes in each family; a netdev chain sees one device's alone.
+_HOOKS = {"bridge": ("prerouting", "input", "forward", "output", "postrouting")}
+_IP_HOOKS = ("prerouting", "forward", "postrouting")
+
+
+def _tables(name: str) -> dict[str, dict[str, bool]]:
+    """Return "FAMILY TABLE" -> filter chains in it that pods' packets pass -> whether ours help.
+
+    Our own tables are not among them, nor is firewalld's: it locks that and makes it anew, so
+    others.py has what it offers instead.
+    """
     argv = ["nft", "-j", "list", "chains"]
     result = run(argv)
+    found: dict[str, dict[str, bool]] = {}
     if result.code != 0:
-        return
+        return found
     for entry in nft_document(argv, result.output).get("nftables", ()):
         chain = entry.get("chain", {})
         words = [str(chain.get(key, "")) for key in ("family", "table", "name")]
         if (
-            chain.get("hook") == "forward"
+            words[0] in _FAMILIES
             and chain.get("type") == "filter"
-            and words[0] in _FAMILIES
-            and words[:2] != ["inet", name]
+            and chain.get("hook") in _HOOKS.get(words[0], _IP_HOOKS)
+            and words[:2] not in (["inet", name], ["inet", "firewalld"])
             and all(_NAME.match(word) for word in words)
         ):
-            yield words[0], " ".join(words)
+            opens = words[0] != "bridge" and chain.get("hook") == "forward"
+            found.setdefault(" ".join(words[:2]), {})[words[2]] = opens
+    return found
 
 
 def _read_iptables(
@@ -82,13 +99,15 @@ def _read_iptables(
     """Add what `tool` says of FORWARD; return whether it could say it."""
     if not tool or shutil.which(tool, path=SEARCH) is None:
         return False
-    result = run([tool, "-w", "-S", "FORWARD"])
+    # The whole table: FORWARD jumps to other chains of it.
+    result = run([tool, "-w", "-S"])
     if result.code != 0:
         return False
-    drops, own = parse_save(result.output.splitlines(), tool, name)
-    for rule in own:
+    lines = result.output.splitlines()
+    for rule in parse_save(lines, tool, name):
         accepts[rule] = (*accepts.get(rule, ()), 0)
-    chains.append(Forwarder(tool, "FORWARD", families, drops))
+    rules = filter_iptables.rules(lines, "FORWARD", f"podnet:{name}")
+    chains.append(Forwarder(tool, "FORWARD", families, rules))
     return True
 
 
