@@ -92,7 +92,8 @@ def desired(plan: Plan, node: Node, host: Host) -> State:
         backend.peer(plan, node, host, peer, state)
     if node.subnet:
         carriers = {route_device(body) for body in state.routes.values()}
-        carriers.update(state.links, (one.device for one in host.underlay.values()))
+        carriers.update(state.links, host.devices())
+        carriers.update(one.device for one in host.underlay.values())
         state.sysctls.update(forwarding.wanted(carriers))
     chains = _chains(plan, node)
     if chains:

@@ -14,7 +14,7 @@ import re
 from dataclasses import replace
 from typing import Collection, Iterable, NamedTuple
 
-from . import forwarding
+from . import forwarding, nft_rule
 from .model import ROUTE_PROTOCOL
 from .state import BELOW, UNREAD, Accept, Chain, DeviceKey, Link, State, route_device
 
@@ -471,7 +471,8 @@ def _are_alike(old: tuple[Chain, ...], new: tuple[Chain, ...]) -> bool:
         for one, other in zip(first.rules, second.rules)
     ]
     return all(
-        one == other or UNREAD in (one[: len(UNREAD)], other[: len(UNREAD)]) for one, other in pairs
+        UNREAD in (one[: len(UNREAD)], other[: len(UNREAD)]) or nft_rule.are_alike(one, other)
+        for one, other in pairs
     )
 
 

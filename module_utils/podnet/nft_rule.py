@@ -11,6 +11,17 @@ from typing import Any, Sequence
 _VERDICTS = ("accept", "drop", "return", "continue")
 
 
+def are_alike(one: str, other: str) -> bool:
+    """Whether two rules are the same; the elements of a set stand in any order."""
+    return one == other or _in_order(one) == _in_order(other)
+
+
+def _in_order(rule: str) -> str:
+    head, brace, rest = rule.partition("{ ")
+    body, end, tail = rest.partition(" }")
+    return head + brace + ", ".join(sorted(body.split(", "))) + end + tail
+
+
 def text(parts: Sequence[Any]) -> str:
     """Return the rule of `expr` in nft(8)'s words; "" where a form of ours is told in a new way.
 

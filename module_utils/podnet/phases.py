@@ -98,8 +98,7 @@ def both_macs(alias: str, device: str, old: str, new: str) -> dict[str, tuple[Ch
     The kernel marks a packet for another MAC than the device's as somebody else's and IP then
     drops it (eth_type_trans, ip_rcv_core); ingress, between the two, can take the mark away.
     """
-    macs = ", ".join(sorted((old, new)))
-    text = f"meta pkttype other ether daddr {{ {macs} }} meta pkttype set host"
+    text = f"meta pkttype other ether daddr {{ {old}, {new} }} meta pkttype set host"
     rule = make_rule(text, f"both MACs of {device} while peers change over")
     hook = f'type filter hook ingress device "{device}" priority 0'
     return {f"netdev {alias.partition(':')[2]}": (Chain("vtep", hook, (rule,)),)}

@@ -84,7 +84,7 @@ def _seen_again(reached: State, current: State, final: State) -> State:
     """
     wanted = final.copy()
     wanted.links = {name: link._replace(ifindex=0) for name, link in final.links.items()}
-    for key in reached.sysctls.keys() - final.sysctls.keys():
+    for key in (reached.sysctls.keys() - final.sysctls.keys()) & current.sysctls.keys():
         wanted.sysctls[key] = current.sysctls[key]
     return wanted
 
