@@ -15,11 +15,24 @@ from tests.scenario.furnish import furnish
 def reboot_all(cluster: Cluster) -> None:
     with ThreadPoolExecutor() as pool:
         list(pool.map(cluster.lab.reboot, cluster.hosts))
-    deadline = time.monotonic() + 60
     for host in cluster.hosts:
-        while cluster.on(host, "systemctl", "is-active", "podnet@podnet", ok=False) != "active\n":
-            assert time.monotonic() < deadline, cluster.on(host, "systemctl", "status", "podnet@*")
-            time.sleep(0.2)
+        wait_active(cluster, host)
+
+
+def wait_active(cluster: Cluster, host: str) -> None:
+    deadline = time.monotonic() + 60
+    while cluster.on(host, "systemctl", "is-active", "podnet@podnet", ok=False) != "active\n":
+        assert time.monotonic() < deadline, cluster.on(host, "systemctl", "status", "podnet@*")
+        time.sleep(0.2)
+
+
+def wait_for_ping(cluster: Cluster, host: str, address: str) -> None:
+    """Wait until a host's endpoint reaches an address."""
+    ping = ("ip", "netns", "exec", "web", "ping", "-c1", "-W2", address)
+    deadline = time.monotonic() + 60
+    while cluster.lab.run(host, ping, check=False).returncode:
+        assert time.monotonic() < deadline, cluster.on(host, "systemctl", "status", "podnet*")
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,6 +47,55 @@ def endpoint(cluster: Cluster, host: str) -> list[str]:
     """Return the addresses of a host's static endpoint."""
     links = cluster.json_on(host, "ip", "-n", "web", "-j", "addr", "show", "dev", "eth0")
     return [one["local"] for one in links[0]["addr_info"] if one["scope"] == "global"]
+
+
+#: It gives the host its network only when the boot is over, on an interface of another name: a boot
+#: that waited for the network would never be over.
+_LATE = """
+set -e
+cp /etc/systemd/network/10-host0.network /root/
+cat >/etc/systemd/system/late.service <<'EOF'
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /root/late
+[Install]
+WantedBy=multi-user.target
+EOF
+cat >/root/late <<'EOF'
+mkdir -p /run/systemd/network
+systemctl show -P ActiveState podnet@podnet containerd multi-user.target | xargs >/root/found
+mv /root/10-host0.network /etc/systemd/network/
+ip link set host0 down
+ip link set host0 name lan0
+sed s/host0/lan0/ /etc/systemd/network/10-host0.network >/run/systemd/network/10-lan0.network
+networkctl reload
+ip link set lan0 up
+EOF
+printf '[Match]\\nName=host0\\n[Network]\\nLinkLocalAddressing=no\\n' \
+  >/etc/systemd/network/10-host0.network
+systemctl -q enable late containerd
+"""
+
+
+def test_a_network_that_comes_when_the_boot_is_over_is_waited_for(cluster: Cluster) -> None:
+    arguments = ("-e", "podnet_backend=host-gw")
+    cluster.site(*arguments)
+    host, peer = cluster.hosts[:2]
+    cluster.lab.run(host, ["sh", "-c", _LATE])
+    cluster.lab.reboot(host)
+    for other, target in ((host, peer), (peer, host)):
+        for address in endpoint(cluster, target):
+            wait_for_ping(cluster, other, address)
+    # What starts pods was not held up, and the unit said that the network was not there.
+    assert cluster.on(host, "cat", "/root/found").split() == ["failed", "active", "active"]
+    wait_active(cluster, host)
+    assert " dev lan0 " in cluster.on(host, "ip", "route", "show", "proto", "112")
+    cluster.on(host, "systemctl", "-q", "disable", "late", "containerd")
+    cluster.on(host, "rm", "/etc/systemd/system/late.service", "/root/late", "/root/found")
+    cluster.lab.reboot(host)
+    cluster.demand_clean(*arguments)
 
 
 # The scenario's own backend comes last, for the tests that all scenarios share.
