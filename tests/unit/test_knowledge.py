@@ -10,6 +10,7 @@ from podnet.edition import Edition
 from podnet.model import Plan
 from podnet.record import Record
 
+from filter_plugins import podnet_course
 from tests.kernel.netns_hosts import plan_document
 
 OURS, OTHER = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"
@@ -204,3 +205,20 @@ def test_what_is_noted(row: str) -> None:
 def test_a_host_without_a_record_notes_the_plan() -> None:
     assert knowledge.note(plan("ours 1 a", THREE), None).edition == edition("ours 1 a")
     assert knowledge.testify(plan("ours 1 a", THREE), None) is None
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_the_file_goes_before_what_hosts_know_only_where_the_user_says_so(forced: bool) -> None:
+    made = plan("ours 3 a", {"n1": 0, "n2": 1, "n4": 2})
+    planned = {"edition": made.edition._asdict(), "allocations_file": FILE, "release": []}
+    hostvars: dict[str, Any] = {}
+    for host in ("n1", "n2"):
+        said = knowledge.testify(made, record(host, "ours 4 b", THREE))
+        pending = {"total": 2, "switching": False, "mtu": 1450, "knowledge": said}
+        hostvars[host] = {"_podnet_plan": planned, "_podnet_seen": {"pending": pending}}
+    decided = podnet_course.decide(hostvars, ["n1", "n2"], ["n1", "n2"], False, forced)
+    told = "\n".join([decided["refusal"], *decided["notes"]])
+    assert decided["mode"] == ("converge" if forced else "refuse")
+    for word in ("generation 4", "generation 3", "10.244.2.0/24", "n3", "n4"):
+        assert word in told
+    assert ("not heeded" in told) == forced
