@@ -70,12 +70,24 @@ def unfinished(hostvars: Mapping[str, Any], decided: Mapping[str, Any], phase: s
     return results.unfinished(hostvars, decided["hosts"], phase)
 
 
+def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
+    """Return ``{refusal, over}`` of hosts that were asked for a claim, as a course has them.
+
+    Reads the registered `_podnet_asked`.
+    """
+    asked = {str(host): hostvars[host].get("_podnet_asked") for host in hosts}
+    held = {host: one["held"] for host, one in asked.items() if one and one.get("held")}
+    refusal, over = course.others(held, this_run.has_ended)
+    return {"refusal": refusal, "over": over}
+
+
 class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
+            "podnet_at_work": at_work,
             "podnet_course": decide,
             "podnet_unfinished": unfinished,
             "podnet_settled": this_run.settled,

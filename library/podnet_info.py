@@ -48,6 +48,10 @@ options:
         of M(podnet_network) ends that.
     type: str
     default: ''
+  claim:
+    description: Claim the host for O(run) whatever is found there, as a removal does.
+    type: bool
+    default: false
   release:
     description: Give up the claim of O(run) and return nothing else.
     type: bool
@@ -87,10 +91,12 @@ pending:
       their sum. C(switching) tells whether all hosts have to go through it in step. C(mtu) is what
       pods will have. C(knowledge) is what the host's record knows of the network, null where it
       knows nothing. That is its name there, the edition of the allocations that it has seen, and
-      subnets that it knows as another node's.
+      subnets that it knows as another node's. C(timed) tells whether the change may cut the
+      SSH connection off, so that it waits for a confirmation.
   returned: when O(gather) has V(pending)
   type: dict
   sample: {network: 0, cni: 0, endpoints: 0, total: 0, switching: false, mtu: 1450,
+           timed: false,
            knowledge: {node: n1, edition: {id: 5f0c2d8e91ab34c7, generation: 4,
                        digest: 0d3f6a9b2c417e58}, taken: []}}
 claimed:
@@ -110,6 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet import claim, info
 from ansible.module_utils.podnet.document import plan_from_text
 from ansible.module_utils.podnet.errors import PodnetError, message
+from ansible.module_utils.podnet.model import is_network_name
 
 
 def argument_spec() -> dict[str, Any]:
@@ -131,6 +138,7 @@ def argument_spec() -> dict[str, Any]:
         },
         "cni_archive_dir": {"type": "str", "default": ""},
         "run": {"type": "str", "default": ""},
+        "claim": {"type": "bool", "default": False},
         "release": {"type": "bool", "default": False},
     }
 
@@ -141,8 +149,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     plan = plan_from_text(options["plan"]) if options["plan"] else None
     options["plan"] = None
     result: dict[str, Any] = {"changed": False}
+    name = plan.name if plan else options["name"]
+    if not is_network_name(name):
+        raise PodnetError(f"name: {name!r} is no name of a network")
     if options["release"]:
-        claim.release(plan.name if plan else options["name"], options["run"])
+        claim.release(name, options["run"])
         return {**result, "claimed": False}
     if "pending" in options["gather"]:
         if plan is None:
@@ -152,13 +163,14 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
         for warning in warnings:
             module.warn(warning)
-        if options["run"] and not module.check_mode:
-            holder = claim.take(plan.name, options["run"]) if result["pending"]["total"] else None
-            result["claimed"] = bool(result["pending"]["total"]) and holder is None
-            if holder:
-                result["held"] = holder._asdict()
+    wanted = options["claim"] or bool(result.get("pending", {}).get("total"))
+    if options["run"] and not module.check_mode:
+        holder = claim.take(name, options["run"]) if wanted else None
+        result["claimed"] = wanted and holder is None
+        if holder:
+            result["held"] = holder._asdict()
     if "state" in options["gather"]:
-        result["state"] = info.observed(plan.name if plan else options["name"])
+        result["state"] = info.observed(name)
     return result
 
 

@@ -63,8 +63,9 @@ options:
     default: false
   run:
     description:
-      - The run that this call belongs to, as M(podnet_plan) returns it. The call fails if another
-        run has claimed the host. V(commit) and V(all) give the claim up.
+      - The run that this call belongs to, as M(podnet_plan) and M(podnet_play) return it. The call
+        fails if another run has claimed the host. V(commit), V(all) and O(state=absent) give the
+        claim up.
     type: str
     default: ''
   proof:
@@ -189,7 +190,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         name = plan.name if plan else options["name"]
         if not is_network_name(name):
             raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
-        done = converge.remove(name, module.check_mode)
+        done = converge.remove(name, module.check_mode, options["run"], options["over"])
     else:
         if plan is None:
             raise PodnetError("plan: empty; pass what podnet_plan returned as document")

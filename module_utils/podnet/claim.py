@@ -37,7 +37,6 @@ def take(name: str, run: str) -> Claim | None:
     """Claim this host for `run` unless another run has; return that one's claim, None for ours."""
     path = _path(name)
     _demand_run(run)
-    path.parent.mkdir(mode=0o755, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         _write(new, run)
@@ -78,12 +77,14 @@ def renew(name: str, run: str, over: Collection[str]) -> None:
 
 
 def release(name: str, run: str = "") -> None:
-    """Take the claim of `run` away, by default anybody's."""
+    """Take the claim of `run` away, by default anybody's, and the directory if it is empty then."""
     path = _path(name)
     holder = _read(path)
     if holder and run in ("", holder.run):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
 
 
 def is_run(text: str) -> bool:
@@ -119,7 +120,13 @@ def _path(name: str) -> Path:
 
 
 def _write(path: Path, run: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    while True:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        # The directory may go in between, with a network that is removed.
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(path, flags, 0o600)
+            break
     with os.fdopen(handle, "w") as file:
         file.write(f"{run}\n")
 

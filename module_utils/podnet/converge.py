@@ -74,7 +74,11 @@ def converge(
         after = target(seen, phase)
         result = begin(seen, changes(seen.before, after))
         if result.changed:
-            ahead = replace(record_after(seen, phase, after), phase=phase)
+            ahead = replace(
+                record_after(seen, phase, after),
+                phase=phase,
+                unsettled=_unsettled(seen, result.changes),
+            )
             result.armed = rollback.endangers(seen.before, after, rollback.client())
             if result.armed:
                 _arm(seen, after, timeout, confirming)
@@ -123,10 +127,10 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
     rest = leftovers(begun, after, first=False)
     todo = [one for one in changes(begun, after) if one not in rest]
     todo, last = _record_apart(seen.plan.name, todo)
-    paths = changed_files(todo)
+    paths = _unsettled(seen, todo)
     if seen.record and seen.record.phase != record.DONE:
-        # A run that died may have written the unit without telling systemd.
-        paths = list(boot.unit_files(seen.plan.name))
+        # A record from before it named them.
+        paths += [path for path in boot.unit_files(seen.plan.name) if path not in paths]
     try:
         edge.apply(todo, after)
         if asked:
@@ -157,6 +161,16 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
     # Nothing works by these any more, and there is no way back to them.
     edge.apply(rest, after)
     return warnings
+
+
+def _unsettled(seen: Look, todo: Sequence[Change]) -> list[str]:
+    """Return the files whose readers must be told: those that change, and those of a run that died.
+
+    That one may have written them without telling anybody.
+    """
+    own = {record.path(seen.plan.name)}
+    left = seen.record.unsettled if seen.record else []
+    return sorted({*changed_files(todo), *left} - own)
 
 
 def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list[Change]]:
@@ -221,13 +235,20 @@ def _settle_originals(seen: Look, after: State, undone: bool) -> None:
         record.forget_originals(name, done)
 
 
-def remove(name: str, check: bool) -> Outcome:
-    """Remove all that network `name` has on this host, and put back the sysctls it changed."""
+def remove(name: str, check: bool, run: str = "", over: Sequence[str] = ()) -> Outcome:
+    """Remove all that network `name` has on this host, and put back the sysctls it changed.
+
+    `run` and `over` are as in `converge`: a host that another run has claimed is left alone.
+    """
     demand_root()
     if check:
         return _removal(name)[0]
     with held(name):
-        notes = proofs.end(name)
+        if run:
+            claim.renew(name, run, over)
+        # Before all else: its timer would build again what is removed.
+        notes = rollback.settle(name)
+        notes += proofs.end(name)
         result, after = _removal(name)
         result.warnings += notes
         todo, last = _record_apart(name, result.changes)
@@ -240,7 +261,8 @@ def remove(name: str, check: bool) -> Outcome:
             record.forget_originals(name, record.claimed(name))
         edge.apply(last, after)
         files.prune_directories([record.directory(name)])
-        claim.release(name)
+        if run:
+            claim.release(name, run)
     return result
 
 

@@ -52,8 +52,7 @@ def decide(
     switching = sorted(host for host, counts in pending.items() if counts["switching"])
     missing = [host for host in nodes if host not in looked]
     held = {host: seen["held"] for host, seen in looked.items() if seen.get("held")}
-    over = sorted({one["run"] for one in held.values() if has_ended(one["run"], one["idle"])})
-    refusal = _others({host: one for host, one in held.items() if one["run"] not in over})
+    refusal, over = others(held, has_ended)
     notes: list[str] = []
     if switching:
         refusal = refusal or _refuse(
@@ -81,7 +80,18 @@ def _silent(looked: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _others(held: Mapping[str, Any]) -> str:
+def others(
+    held: Mapping[str, Any], has_ended: Callable[[str, float], bool]
+) -> tuple[str, list[str]]:
+    """Return why a run must not go on, "" if it may, and the runs that are over.
+
+    `held` maps hosts to the claims of other runs there, each a run and its seconds of silence.
+    """
+    over = sorted({one["run"] for one in held.values() if has_ended(one["run"], one["idle"])})
+    return _at_work({host: one for host, one in held.items() if one["run"] not in over}), over
+
+
+def _at_work(held: Mapping[str, Any]) -> str:
     """Return which other runs are at work, "" for none."""
     if not held:
         return ""

@@ -62,6 +62,13 @@ def plain(state: State) -> dict[str, Any]:
     }
 
 
+def _may_be_timed(seen: Look) -> bool:
+    # Late: a host with nothing to do needs none of it.
+    from . import rollback
+
+    return rollback.may_endanger([seen.before, seen.final], rollback.client())
+
+
 def pending(
     plan: Plan, node: str, cni_install: str, cni_archive_dir: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
@@ -86,6 +93,7 @@ def pending(
             "total": sum(counts.values()),
             "switching": found.switching,
             "mtu": mtu,
+            "timed": bool(found.changes) and _may_be_timed(seen),
             "knowledge": knowledge.testify(plan, seen.record),
         },
         [*found.warnings, *attached.warnings],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Iterator
 
 from .errors import PodnetError
+from .files import STATE
 
 DIRECTORY = "/run/podnet"
 
@@ -29,30 +30,12 @@ def handles() -> tuple[int, ...]:
 def held(name: str, wait: float = 20.0) -> Iterator[None]:
     """Hold the lock of network `name` on this host; the kernel releases it when we die.
 
+    Its file goes with the network. Who holds the lock is the only one to make or remove that.
+
     Raises PodnetError naming the holder after `wait` seconds.
     """
-    path = Path(DIRECTORY) / f"{name}.lock"
+    handle = _take(name, time.monotonic() + wait)
     try:
-        path.parent.mkdir(mode=0o755, exist_ok=True)
-        # Only root may open it: whoever can open a file can hold its lock (flock(2)).
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.fchmod(handle, 0o600)
-    except OSError as error:
-        raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
-    try:
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip()
-                    raise PodnetError(
-                        f"another run of podnet works on network {name} of this host "
-                        f"({holder or 'unknown'}); wait for it to end and run again"
-                    ) from None
-                time.sleep(0.1)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()}, from {_client()}\n".encode(), 0)
         _HELD.append(handle)
@@ -60,7 +43,70 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             _HELD.remove(handle)
+        if not Path(STATE, name).exists():
+            _forget(name)
         os.close(handle)
+
+
+def _forget(name: str) -> None:
+    """Remove the lock, which is held, of a network that is not here, and DIRECTORY if it is empty.
+
+    Who waits for it meanwhile sees that the file is not the one any more, and makes it anew.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _path(name).unlink()
+    with contextlib.suppress(OSError):
+        Path(DIRECTORY).rmdir()
+
+
+def _path(name: str) -> Path:
+    return Path(DIRECTORY) / f"{name}.lock"
+
+
+def _take(name: str, deadline: float) -> int:
+    """Return a handle that holds the lock; raise PodnetError naming the holder at `deadline`."""
+    while True:
+        handle = _open(name, deadline)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_current(handle, _path(name)):
+                return handle
+            os.close(handle)
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip()
+            os.close(handle)
+            if time.monotonic() > deadline:
+                raise PodnetError(
+                    f"another run of podnet works on network {name} of this host "
+                    f"({holder or 'unknown'}); wait for it to end and run again"
+                ) from None
+            time.sleep(0.1)
+
+
+def _open(name: str, deadline: float) -> int:
+    path = _path(name)
+    while True:
+        try:
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            # Only root may open it: whoever can open a file can hold its lock (flock(2)).
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError as error:
+            # The directory went in between, with a network that was removed.
+            if time.monotonic() > deadline:
+                raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
+            continue
+        except OSError as error:
+            raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
+        os.fchmod(handle, 0o600)
+        return handle
+
+
+def _is_current(handle: int, path: Path) -> bool:
+    """Whether a handle is that of the file at `path`, which a removal may have taken away."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _client() -> str:

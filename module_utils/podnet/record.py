@@ -33,7 +33,8 @@ class Record:
     VTEP's MAC that peers know, `bridge_mac` the bridge's where it is not podnet's own choice.
     `phase` is DONE or the name of the phase that was begun last. `network`, `generation` and
     `digest` are the edition of the allocations that this host has seen, `nodes` the nodes of that
-    plan with their subnets (two of them with a space between).
+    plan with their subnets (two of them with a space between). `unsettled` are files that a phase
+    under way has changed, or is about to, and whose readers may not have been told.
     """
 
     node: str
@@ -48,6 +49,7 @@ class Record:
     generation: int = 0
     digest: str = ""
     nodes: dict[str, str] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
     version: int = 1
 
     @property
@@ -57,7 +59,7 @@ class Record:
 
 
 #: Fields that a record has only where they say something: one from before them stays as it is.
-_LATER = ("network", "generation", "digest", "nodes")
+_LATER = ("network", "generation", "digest", "nodes", "unsettled")
 
 
 def directory(name: str) -> str:
@@ -96,7 +98,9 @@ def load(name: str) -> Record | None:
         record = Record(**json.loads(text))
         intact = (
             isinstance(record.parameters, dict)
-            and all(isinstance(one, str) for one in record.devices + record.cidrs)
+            and all(
+                isinstance(one, str) for one in record.devices + record.cidrs + record.unsettled
+            )
             and isinstance(record.phase, str)
             and record.edition.is_valid()
             and all(isinstance(one, str) for pair in record.nodes.items() for one in pair)

@@ -49,6 +49,8 @@ fi
 # One at a time: a run of podnet holds this lock, and afterwards leaves boot files of its own.
 exec 9>>"@RUN/$name.lock"
 flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; exit 75; }
+# Who removes the network takes the lock away, too.
+[ "@RUN/$name.lock" -ef /proc/$$/fd/9 ] || exit 0
 # A change that waits for its confirmation is undone by a timer of its own.
 [ ! -e "@RUN/$name.rollback" ] || exit 75
 

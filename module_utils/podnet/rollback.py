@@ -59,6 +59,15 @@ def endangers(before: State, after: State, address: str) -> bool:
     return _way(before, target) != _way(after, target)
 
 
+def may_endanger(states: Sequence[State], address: str) -> bool:
+    """Whether some change among `states` may be timed: packets to `address` pass what is ours."""
+    try:
+        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    except ValueError:
+        return False
+    return any(_way(state, target) != _way(State(), target) for state in states)
+
+
 def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:
     """Return our way to `target`: route, device, next hop's MAC, and the host behind that."""
     best: tuple[int, str] = (-1, "")

@@ -6,6 +6,7 @@ hold TCP connections on hosts that drop what comes in the wrong way (rp_filter=1
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -244,6 +245,34 @@ def test_a_host_that_is_off_keeps_all_from_changing(
     assert not traffic.result.failures, traffic.result.table()
     assert site.observed() == switcher.fresh[before]
     switcher.settle(wanted)
+
+
+#: Seconds after which a run has given up on a host that says nothing, as docs/operations.md states.
+SILENCE = 60
+
+
+@pytest.mark.parametrize("phase", ["prepare", "shift"])
+def test_a_host_that_falls_silent_in_a_call_is_given_up_and_cuts_nobody_off(
+    switcher: Switcher, without_traffic: None, phase: str
+) -> None:
+    site = switcher.site
+    before, wanted = switcher.now, switcher.other
+    # Its frames are dropped where its cable ends; the host itself sees nothing of it.
+    port = ["ip", "netns", "exec", site.lab.netns, "bridge", "link", "set", "dev", "n3", "state"]
+    with Traffic(site.lab, ["n1", "n2"]) as traffic:
+        try:
+            run = switcher.run(wanted, phase, [[*port, "0"]])
+            assert run.status > 0, run.output
+            assert run.seconds - run.began(TITLES[phase]) < SILENCE
+            assert "n3: lost" in run.message.partition("The run stops here")[2], run.output
+            assert not any(TITLES["commit"] in title for title, _ in run.tasks)
+            vias = switcher.vias()
+            if phase == "prepare":
+                assert vias["n1"] | vias["n2"] == {VIA[before]}
+        finally:
+            subprocess.run([*port, "3"], check=True)
+        switcher.settle(wanted)
+    assert not traffic.result.failures, traffic.result.table()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

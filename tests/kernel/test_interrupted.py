@@ -163,3 +163,53 @@ gone = steps.walk(back, back, run, lambda: not endpoint_run.remove("podnet", Non
 print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
 """
     walked(host, code)
+
+
+def test_readers_of_files_are_told_by_whoever_ends_the_work(host: Host) -> None:
+    """systemd, NetworkManager and firewalld; and no check is clean before they are told."""
+    document = json.loads(VXLAN)
+    for node in document["nodes"]:
+        node["repair_interval"] = "5min"
+    code = f"""
+import os
+from pathlib import Path
+from podnet import look, others
+from podnet.kernel import services
+LOG = Path("/run/told.json")
+
+def content(path):
+    return os.readlink(path) if os.path.islink(path) else (
+        Path(path).read_text() if os.path.exists(path) else None)
+
+def settle(paths):
+    told = json.loads(LOG.read_text()) if LOG.exists() else {{}}
+    told.update({{path: content(path) for path in paths}})
+    LOG.write_text(json.dumps(told))
+    return []
+
+services.settle = settle
+plain = network({VXLAN!r})
+def managed(operation):
+    def run():
+        look._managers = lambda node: frozenset(others.SIGNS)
+        return operation()
+    return run
+run = managed(network({json.dumps(document)!r}))
+check = managed(settled({json.dumps(document)!r}))
+trees = ["/etc/systemd/system", "/etc/NetworkManager", "/etc/firewalld", "/etc/systemd/network"]
+
+def is_told():
+    told = json.loads(LOG.read_text())
+    here = {{str(one) for tree in trees for one in Path(tree).rglob("*podnet*") if not one.is_dir()}}
+    return all(content(path) == told.get(path) for path in here | set(told))
+
+def recover():
+    assert is_told() or not check(), "clean although nobody was told"
+    run()
+
+for one in (plain, run, plain):
+    steps.complete(one)
+found = steps.walk(run, recover, plain, lambda: check() and is_told(), (steps.killed_before,))
+print(json.dumps(found))
+"""
+    walked(host, code)

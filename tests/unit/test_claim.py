@@ -47,8 +47,13 @@ def test_a_run_that_has_ended_or_is_long_silent_is_in_nobodys_way(directory: Pat
     long_ago = time.time() - claim.LASTS - 1
     os.utime(directory / "net.run", (long_ago, long_ago))
     claim.renew("net", ONE, ())
+    (directory / "other.lock").touch()
     claim.release("net")
-    assert list(directory.iterdir()) == []
+    assert [one.name for one in directory.iterdir()] == ["other.lock"]
+    (directory / "other.lock").unlink()
+    claim.take("net", ONE)
+    claim.release("net")
+    assert not directory.exists()
 
 
 @pytest.mark.parametrize("run", ["", "x", "1.00 2 8f14e45f a@b\n", f"{ONE} more", "../../etc"])

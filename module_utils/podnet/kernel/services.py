@@ -59,7 +59,8 @@ def settle(paths: Iterable[str]) -> list[str]:
         return problems
     links = [path for path in units if ".wants/" in path]
     # A repair that is under way ends with its unit.
-    gone = sorted({Path(path).name for path in units if not os.path.lexists(path)} - _TEMPLATES)
+    gone = {Path(path).name for path in units if not os.path.lexists(path)} - _TEMPLATES
+    loaded = [unit for unit in sorted(gone) if _is_loaded(unit)]
     come = [Path(path).name for path in links if Path(path).is_symlink()]
     # They take up another interval or path only when they are started anew.
     come += [
@@ -70,16 +71,16 @@ def settle(paths: Iterable[str]) -> list[str]:
     anew = sorted({unit for unit in come if not unit.endswith(".service")})
     once = sorted({unit for unit in come if unit.endswith(".service")})
     for verb, those in (
-        (["stop"], gone),
-        *([] if not gone and _are_current(come) else [(["daemon-reload"], [])]),
+        (["stop"], loaded),
+        *([] if not loaded and _are_current(come) else [(["daemon-reload"], [])]),
         (["restart"], anew),
         (["start", "--no-block"], once),
     ):
         if those or verb == ["daemon-reload"]:
             problems += _do(["systemctl", *verb, *those])
-    if gone:
+    if loaded:
         # A unit that had failed would be listed for ever; one that had not is no error to us.
-        run(["systemctl", "reset-failed", *gone])
+        run(["systemctl", "reset-failed", *loaded])
     return problems
 
 
@@ -96,6 +97,12 @@ def _are_current(come: list[str]) -> bool:
         set(answer.split()) == {"LoadState=loaded", "NeedDaemonReload=no"}
         for answer in result.output.strip().split("\n\n")
     )
+
+
+def _is_loaded(unit: str) -> bool:
+    """Whether systemd knows a unit, be its file there or not: one that runs outlives its file."""
+    shown = run(["systemctl", "show", "--property=LoadState,ActiveState", unit]).output.split()
+    return "LoadState=not-found" not in shown or "ActiveState=inactive" not in shown
 
 
 def _is_active(unit: str) -> bool:

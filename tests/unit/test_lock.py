@@ -1,0 +1,93 @@
+"""The lock of a network on a host: who has it, and that it goes with the network."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from podnet import lock
+from podnet.errors import PodnetError
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(lock, "DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setattr(lock, "STATE", str(tmp_path / "etc"))
+    return tmp_path
+
+
+def test_it_lasts_as_long_as_the_network_is_there(places: Path) -> None:
+    (places / "etc" / "net").mkdir(parents=True)
+    with lock.held("net"):
+        assert (places / "run" / "net.lock").stat().st_mode & 0o777 == 0o600
+    assert (places / "run" / "net.lock").exists()
+    (places / "etc" / "net").rmdir()
+    with lock.held("net"):
+        pass
+    assert not (places / "run").exists()
+
+
+@pytest.mark.parametrize("other", ["other.lock", "net.run", "net.rollback"])
+def test_what_others_have_there_stays(places: Path, other: str) -> None:
+    with lock.held("net"):
+        (places / "run" / other).touch()
+    assert [one.name for one in (places / "run").iterdir()] == [other]
+
+
+def test_who_waited_for_one_that_went_takes_the_one_that_counts(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waits for B, which removes the network; C comes and makes a lock of the same name."""
+    opened, order = threading.Event(), []
+    real = lock._open
+
+    def announced(name: str, deadline: float) -> int:
+        handle = real(name, deadline)
+        opened.set()
+        return handle
+
+    def wait_for_it() -> None:
+        with lock.held("net"):
+            order.append("A")
+
+    waiting = threading.Thread(target=wait_for_it)
+    with lock.held("net"):
+        monkeypatch.setattr(lock, "_open", announced)
+        waiting.start()
+        assert opened.wait(10)
+        lock._forget("net")
+        # C, before A has looked again at the one that it opened.
+        third = real("net", time.monotonic() + 10)
+        fcntl.flock(third, fcntl.LOCK_EX)
+        (places / "etc" / "net").mkdir(parents=True)
+    order.append("C")
+    os.close(third)
+    waiting.join()
+    assert order == ["C", "A"]
+
+
+def test_a_directory_that_goes_just_now_is_made_again(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+    left = [3]
+
+    def gone(path: object, *args: object, **kwargs: object) -> int:
+        if left[0]:
+            left[0] -= 1
+            (places / "run").rmdir()
+        return real(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", gone)
+    with lock.held("net"):
+        assert (places / "run" / "net.lock").exists()
+
+
+def test_the_holder_is_named(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CLIENT", "192.0.2.9 1 22")
+    with lock.held("net"), pytest.raises(PodnetError, match=r"from 192\.0\.2\.9"):
+        lock.held("net", wait=0.0).__enter__()
