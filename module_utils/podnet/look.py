@@ -12,9 +12,11 @@ from . import (
     files,
     forward,
     forwarding,
+    guests,
     neighbours,
     others,
     phases,
+    policy,
     preflight,
     record,
 )
@@ -28,6 +30,7 @@ from .host import Host
 from .kernel import adopt as flannel
 from .kernel import observe as eyes
 from .kernel import pods, run, services, ways
+from .kernel import policy as rules
 from .kernel import preflight as edge
 from .model import Node, Plan
 from .record import DONE, Record
@@ -122,9 +125,9 @@ def look(plan: Plan, name: str) -> Look:
     before.boot = boot.read(plan.name)
     held = adopt.held_mac(plan, known, before, final)
     switching = _is_switching(plan, known, adoption, before, final)
-    if held and adoption.active:
-        notes.append(adopt.advice(plan, node, before))
-    warnings += notes
+    notes += [adopt.advice(plan, node, before)] if held and adoption.active else []
+    warnings += notes + guests.addresses(links, ours, cidrs)
+    problems += _led_away(plan, node, switching, warnings)
     vxlans = preflight.vxlan_devices(links, ours | final.links.keys())
     problems += _foreseen(node, preflight.questions(before, final, switching), vxlans)
     if problems:
@@ -159,6 +162,16 @@ def _forward(
     if "forward" in node.leave_alone:
         return forward.left_alone(plan, node, seen.forwarders, final)
     return forward.add(plan, node, seen.forwarders, before, final)
+
+
+def _led_away(plan: Plan, node: Node, switching: bool, warnings: list[str]) -> list[str]:
+    """Return what makes a switch pointless: policy rules of others; add the rest to `warnings`.
+
+    A switch moves routes that such packets do not take.
+    """
+    taken, doubtful = policy.tell(rules.read(plan, node))
+    warnings += doubtful + ([] if switching else taken)
+    return taken if switching else []
 
 
 def _keep_bridge_mac(

@@ -1,0 +1,61 @@
+"""Read the policy rules of a host, and the tables that they name, where there are any."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache, partial
+from typing import Any, Iterator
+
+from ..filter_walk import addresses
+from ..model import ROUTE_PROTOCOL, Node, Plan
+from ..policy import LOCAL, MAIN, Capture, Traffic, captures
+from .run import run
+
+#: The rules that every host has: priority and table.
+_USUAL = {(0, LOCAL), (32766, MAIN), (32767, "253")}
+
+
+def read(plan: Plan, node: Node) -> list[tuple[str, Capture]]:
+    """Return (range of all pods, rule that takes or may take pods' packets).
+
+    One command a family where the host has no rule but the usual ones.
+    """
+    found: list[tuple[str, Capture]] = []
+    for family, cluster in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)):
+        rules = _list(family, "rule", "show") if cluster else []
+        rules = [one for one in rules if str(one.get("protocol", "")) != str(ROUTE_PROTOCOL)]
+        if all(_is_usual(one) for one in rules):
+            continue
+        routes = lru_cache(None)(partial(_table, family))
+        for way in _ways(plan, node, family, cluster):
+            found += [(cluster, one) for one in captures(rules, way, routes)]
+    return list(dict.fromkeys(found))
+
+
+def _ways(plan: Plan, node: Node, family: int, cluster: str) -> Iterator[Traffic]:
+    """Yield what this host's pods send to each peer, and what they get."""
+    mine = node.subnet if family == 4 else node.subnet6
+    for one in plan.nodes.values():
+        subnet = one.subnet if family == 4 else one.subnet6
+        if subnet and subnet != mine:
+            yield Traffic(addresses(mine or cluster), addresses(subnet), plan.bridge)
+    if mine:
+        yield Traffic(addresses(cluster), addresses(mine), "")
+
+
+def _table(family: int, table: str) -> list[dict[str, Any]]:
+    return _list(family, "route", "show", "table", table)
+
+
+def _is_usual(rule: dict[str, Any]) -> bool:
+    return (rule.get("priority"), str(rule.get("table"))) in _USUAL and rule.get("src") == "all"
+
+
+def _list(family: int, *what: str) -> list[dict[str, Any]]:
+    """Return what ip lists; nothing where it fails: a table without routes does not exist."""
+    result = run(["ip", "-j", "-N", f"-{family}", *what])
+    try:
+        entries = json.loads(result.output or "[]", strict=False) if result.code == 0 else []
+    except (ValueError, RecursionError):
+        return []
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
