@@ -19,12 +19,9 @@ pytestmark = [
 HEAD = f"""
 import json, sys
 sys.path.insert(0, {str(ROOT)!r})
-from podnet import cni, converge, endpoint_run, proof
+from podnet import cni, converge, endpoint_run
 from podnet.document import plan_from_text
 from tests.kernel import steps
-
-# Nobody is there to answer, and to wait for them takes seconds each time.
-proof.answering = lambda *_: []
 
 def network(text, *phases):
     plan = plan_from_text(text)

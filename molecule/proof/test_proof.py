@@ -1,0 +1,108 @@
+"""A switch over an underlay that drops pods' packets is refused before a packet is lost; verify.yml
+names what does not pass, and takes nobody's silence to ping for a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.scenario.cluster import Cluster
+from tests.traffic import Traffic
+
+_UNDER = (
+    "table netdev under {{ chain c {{ type filter hook ingress device host0 priority -500; "
+    "{} drop; }}; }}"
+)
+_CLOSED = (
+    "table inet closed { chain input { type filter hook input priority 0; policy drop; "
+    "iif lo accept; tcp dport 22 accept; udp dport 8472 accept; meta l4proto ipv6-icmp accept; }; }"
+)
+#: What came through the underlay and is broken inside, as a NIC that spoils checksums leaves it.
+_NO_TCP_INSIDE = (
+    "table inet bug { chain c { type filter hook input priority 0; "
+    "udp dport 8472 @th,312,8 6 drop; }; }"
+)
+_PING = "net.ipv4.icmp_echo_ignore_all"
+
+
+@contextlib.contextmanager
+def ruled(cluster: Cluster, ruleset: str, hosts: tuple[str, ...]) -> Iterator[None]:
+    """Give hosts a ruleset for the time of a with block."""
+    family, name = ruleset.split()[1:3]
+    for host in hosts:
+        cluster.on(host, "nft", ruleset)
+    try:
+        yield
+    finally:
+        for host in hosts:
+            cluster.on(host, "nft", "delete", "table", family, name)
+
+
+@contextlib.contextmanager
+def no_ping(cluster: Cluster) -> Iterator[None]:
+    """Let no host answer ping for the time of a with block."""
+    for host in cluster.hosts:
+        cluster.on(host, "sysctl", "-qw", f"{_PING}=1")
+    try:
+        yield
+    finally:
+        for host in cluster.hosts:
+            cluster.on(host, "sysctl", "-qw", f"{_PING}=0")
+
+
+@pytest.mark.parametrize(
+    ("dropped", "fault"),
+    [
+        ("ip saddr 10.244.0.0/16", "(IPv4): small and full size: no reply"),
+        (
+            "ip saddr 10.244.0.0/16 ip protocol { tcp, udp }",
+            "(IPv4): ICMP passes, but TCP and UDP: no reply",
+        ),
+    ],
+)
+def test_a_switch_is_refused_and_nothing_is_lost(
+    cluster: Cluster, dropped: str, fault: str
+) -> None:
+    before = cluster.snapshots()
+    hosts = tuple(cluster.hosts)
+    with Traffic(cluster.lab) as traffic:
+        with no_ping(cluster), ruled(cluster, _UNDER.format(dropped), hosts):
+            run = cluster.site("-e", "podnet_backend=host-gw", ok=False)
+            assert run.status != 0
+            assert "the new way (host-gw) is not proven" in run.message, run.output
+            assert fault in run.message, run.output
+            assert "podnet_force_unproven" in run.message
+            for host in hosts:
+                assert {one["dev"] for one in cluster.routes(host).values()} == {"flannel.1"}
+                assert cluster.on(host, "ip", "netns").count("podnet-probe-") == 0
+                assert "proto 112" not in cluster.on(host, "ip", "rule")
+            # The way back to what is there still.
+            cluster.site()
+        report = traffic.report()
+        # Hosts ping each other, too, for comparison, and these hosts do not answer.
+        failures = [one for one in report.failures if "/host" not in one]
+        assert not failures, report.table()
+    cluster.demand_equal(before, cluster.snapshots())
+
+
+def test_tcp_that_is_broken_inside_vxlan_is_named(cluster: Cluster) -> None:
+    with ruled(cluster, _NO_TCP_INSIDE, ("n2",)):
+        run = cluster.verify(ok=False)
+    assert run.status != 0
+    for pair in ("n1 -> n2", "n2 -> n1", "n3 -> n2", "n2 -> n3"):
+        assert f"{pair} (pod IPv4, host IPv4): TCP: no reply; UDP and ICMP pass" in run.message
+    assert "n1 -> n3" not in run.message.partition("not proven")[2]
+
+
+def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None:
+    """Pods' packets pass no input chain of a host's."""
+    before = cluster.snapshots()
+    with no_ping(cluster), ruled(cluster, _CLOSED, ("n2",)):
+        run = cluster.verify()
+    assert "gateway 10.244.0.1: its MAC is known and it does not answer ping" in run.message
+    assert "host -> n1, n3: " in run.message
+    assert "while pods get answers over the same way" in run.message
+    cluster.demand_equal(before, cluster.snapshots())
