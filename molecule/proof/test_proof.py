@@ -68,6 +68,8 @@ def test_a_switch_is_refused_and_nothing_is_lost(
 ) -> None:
     before = cluster.snapshots()
     hosts = tuple(cluster.hosts)
+    # A check of it asks nobody, and says what would change.
+    assert cluster.site("--check", "-e", "podnet_backend=host-gw").changed_hosts == set(hosts)
     with Traffic(cluster.lab) as traffic:
         with no_ping(cluster), ruled(cluster, _UNDER.format(dropped), hosts):
             run = cluster.site("-e", "podnet_backend=host-gw", ok=False)
