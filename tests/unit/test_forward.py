@@ -314,12 +314,6 @@ def test_who_leaves_such_chains_alone_is_told() -> None:
     assert forward.left_alone(PLAN, NODE, [nft("accept")], FINAL) == []
 
 
-def test_iptables_rules_go_as_often_as_they_stand_there() -> None:
-    rule = Accept("iptables-nft", "FORWARD", "-i cni0 -j ACCEPT")
-    (removal,) = changes(State(accepts={rule: (0, 0)}), State())
-    assert removal.lines == ("iptables-nft -w -D FORWARD -i cni0 -j ACCEPT",) * 2
-
-
 @given(st.lists(st.text() | st.text("-AFORWDj !\"' ", max_size=40)))
 def test_no_line_of_iptables_is_a_surprise(lines: list[str]) -> None:
     forward.parse_save(lines, "iptables-nft", "podnet")

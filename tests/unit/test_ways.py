@@ -220,26 +220,6 @@ def test_pods_get_what_the_narrowest_way_carries(case: str) -> None:
     assert pod_mtu(made, made.nodes["n1"], seen) == expected
 
 
-def test_an_mtu_that_one_way_does_not_carry_is_refused_by_its_name() -> None:
-    made = plan(mtu="8950")
-    with pytest.raises(PodnetError, match="eth0 has MTU 1500 on the way to n3"):
-        pod_mtu(made, made.nodes["n1"], host(Way("data0", 9000), NEAR))
-
-
-def test_of_two_families_the_narrower_way_decides() -> None:
-    document = plan_document(2, six=True, backend="host-gw")
-    for number, node in enumerate(document["nodes"]):
-        node.update(mac=f"02:00:0a:f4:{number:02x}:00", ip6=f"fd00:2::{11 + number}")
-    made = Plan.from_document(document)
-    seen = Host(
-        {4: Underlay("192.0.2.11", "eth0", 1500), 6: Underlay("fd00:2::11", "eth1", 1400)},
-        {"192.0.2.12": NEAR, "fd00:2::12": Way("eth1", 1400)},
-    )
-    assert pod_mtu(made, made.nodes["n1"], seen) == 1400
-    # VXLAN carries both over the one.
-    assert pod_mtu(replace(made, backend="vxlan"), made.nodes["n1"], seen) == 1450
-
-
 #: Prefix lengths of n1 and n2 in the inventory, n1's way to n2 -> the device of a direct route.
 DIRECT: dict[str, tuple[int | None, int | None, Way | None, str]] = {
     "the kernel alone, on-link": (None, None, NEAR, "eth0"),
@@ -270,57 +250,6 @@ def test_who_is_reached_directly(case: str) -> None:
     state = desired(replace(made, backend="vxlan", direct_routing=True), nodes["n1"], seen)
     over = "dev eth0" if device else "dev flannel.1"
     assert over in state.routes["10.244.1.0/24"]
-
-
-def test_a_far_peer_is_named_with_its_way() -> None:
-    made = plan("host-gw")
-    (said,) = BACKENDS["host-gw"].problems(made, made.nodes["n1"], host(FAR, None))
-    assert "n2 (192.0.2.12, by 192.0.2.1 over eth0), n3 (192.0.2.13, no route)" in said
-    assert "podnet_direct_routing" in said
-
-
-def test_a_plain_route_names_the_nodes_address_where_the_kernel_would_take_another() -> None:
-    made = plan("host-gw")
-    seen = host(NEAR._replace(source="192.0.2.100"), NEAR._replace(source="192.0.2.11"))
-    routes = desired(made, made.nodes["n1"], seen).routes
-    assert routes["10.244.1.0/24"] == "via 192.0.2.12 dev eth0 src 192.0.2.11"
-    assert routes["10.244.2.0/24"] == "via 192.0.2.13 dev eth0"
-
-
-def test_a_named_interface_binds_what_leaves_by_vxlan() -> None:
-    made = plan()
-    node = replace(made.nodes["n1"], interface="data0")
-    fdb = desired(made, node, host(Way("data0", 9000), Way("data0", 9000))).fdb
-    assert fdb["flannel.1", "02:00:0a:f4:01:00"] == "192.0.2.12 via data0"
-    fdb = desired(made, made.nodes["n1"], host(NEAR, NEAR)).fdb
-    assert fdb["flannel.1", "02:00:0a:f4:01:00"] == "192.0.2.12"
-
-
-#: podnet_interface, ways to n2 and n3 -> words of a problem, words of a note.
-WORDS: dict[str, tuple[str, Way | None, Way | None, str, str]] = {
-    "all is well": ("", NEAR, FAR, "", ""),
-    "no route": ("", NEAR, None, "", "no route to n3 (192.0.2.13) now"),
-    "no route over the named interface": (
-        "data0", Way("data0", 9000), None, "no route over it to n3 (192.0.2.13)", "",
-    ),
-    "through the pods' network": ("", Way("flannel.1", 1450), NEAR, "over flannel.1", ""),
-    "a router told less": (
-        "", NEAR, Way("eth0", 1500, "192.0.2.1", learned=1400), "", "n3 (1400 of 1500 on eth0)",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", WORDS)
-def test_what_is_wrong_with_a_way_is_said(case: str) -> None:
-    interface, two, three, problem, note = WORDS[case]
-    made = plan()
-    node = replace(made.nodes["n1"], interface=interface)
-    seen = host(two, three)
-    for said, word in (
-        (underlay.problems(made, node, seen, {"flannel.1", "cni0"}), problem),
-        (underlay.notes(made, node, seen), note),
-    ):
-        assert [word in one for one in said] == ([True] if word else [])
 
 
 #: A route of somebody else in the pods' ranges -> whether it takes packets from 10.244.0..2.0/24.
