@@ -139,7 +139,7 @@ def lint_parts() -> list[Part]:
 def unit_parts() -> list[Part]:
     """Return pytest's parts: one for each directory of tests."""
     parts = []
-    for directory in ("unit", "kernel", "lab"):
+    for directory in ("unit", "model", "kernel", "lab"):
         junit = LOGS / f"{directory}.xml"
         argv = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={junit}")
         parts.append(

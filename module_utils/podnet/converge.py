@@ -74,9 +74,12 @@ def converge(
         after = target(seen, phase)
         result = begin(seen, changes(seen.before, after))
         if result.changed:
+            # Until it is done, and if it is undone, devices of before may be there, too.
             ahead = replace(
                 record_after(seen, phase, after),
                 phase=phase,
+                devices=devices(seen, after),
+                cidrs=cidrs(seen),
                 unsettled=_unsettled(seen, result.changes),
             )
             result.armed = rollback.endangers(seen.before, after, rollback.client())
@@ -142,10 +145,11 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
     except Exception as error:  # whatever it is, the host must not stay half-way
         try:
             now = _observe_again(seen, after)
-            back = changes(now, seen.before)
+            back, last = _record_apart(seen.plan.name, changes(now, seen.before))
             edge.apply(back, seen.before)
             if now.boot != seen.before.boot:
                 boot.write(seen.plan.name, seen.before.boot)
+            edge.apply(last, seen.before)
             rollback.settle(seen.plan.name)
             _settle_originals(seen, seen.before, undone=True)
             services.settle(paths)

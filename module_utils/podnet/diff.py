@@ -69,18 +69,26 @@ def changes(before: State, after: State) -> list[Change]:
     result += leftovers(before, after, first=True)
     made = after.links.keys() - kept.links.keys()
     result += _sysctls(kept, after, made, first=True)
-    # A pod's end never exceeds what carries it: shrink from the pod outwards, grow towards it.
+    # A peer may send larger packets than our pods take. The bridge tells it so, a veth just drops:
+    # the bridge's MTU is the first to shrink and the last to grow. Among the others, a pod's end
+    # never exceeds what carries it: shrink from the pod outwards, grow towards it.
+    result += _bridge_mtus(kept, after, shrink=True)
     result += _ports(kept, after, shrink=True)
     result += renames
     result += [_remove_link(name, before.links[name]) for name in sorted(doomed)]
+    # A device takes packets for two MACs before it gives up the one.
+    early = [one for one in _tables(kept, after, "netdev") if one.after]
+    result += early
     result += _links(kept, after)
+    result += _addresses(kept, after)
+    # In one batch with the MACs of devices, with which the kernel forgets neighbours.
+    result += _neighbours(kept, after)
     result += _sysctls(kept, after, made, first=False)
     result += _ports(kept, after, shrink=False)
-    result += _addresses(kept, after)
-    result += _neighbours(kept, after)
+    result += _bridge_mtus(kept, after, shrink=False)
     result += _fdb(kept, after)
     result += _routes(kept, after)
-    result += _tables(kept, after)
+    result += [one for one in _tables(kept, after) if one not in early]
     result += _accepts(kept, after)
     result += _removals(_without_devices(kept, gone, routes=False), after)
     result += _downs(kept, after)
@@ -286,7 +294,7 @@ def _links(before: State, after: State) -> list[Change]:
             # Adopted, so its MTU may still be its ports' (see add_link), which have been set by
             # now. Larger and back: a smaller one would be remembered by those who send just then.
             lines += [f"link set dev {name} mtu {want.mtu + one}" for one in (1, 0)]
-        elif have.mtu != want.mtu:
+        elif want.kind != "bridge" and have.mtu != want.mtu:
             lines.append(f"link set dev {name} mtu {want.mtu}")
         if want.kind == "vxlan" and have.local != want.local:
             lines.append(f"link set dev {name} type vxlan id {want.vni} local {want.local}")
@@ -308,6 +316,20 @@ def _downs(before: State, after: State) -> list[Change]:
             line = f"link set dev {name} down"
             shown = want._replace(up=True)
             result.append(Change("ip", (line,), link_text(name, shown), link_text(name, want)))
+    return result
+
+
+def _bridge_mtus(before: State, after: State, shrink: bool) -> list[Change]:
+    """Return the changes of bridges' MTUs, but for those that `_links` adopts or makes."""
+    result = []
+    for name, want in after.links.items():
+        have = before.links.get(name)
+        if have is None or want.kind != "bridge" or have.mtu == want.mtu:
+            continue
+        adopted = is_marked(want) and not is_marked(have)
+        if not adopted and (want.mtu < have.mtu) == shrink:
+            line, text = f"link set dev {name} mtu {want.mtu}", f"link {name} mtu "
+            result.append(Change("ip", (line,), f"{text}{have.mtu}", f"{text}{want.mtu}"))
     return result
 
 
@@ -476,9 +498,11 @@ def _are_alike(old: tuple[Chain, ...], new: tuple[Chain, ...]) -> bool:
     )
 
 
-def _tables(before: State, after: State) -> list[Change]:
+def _tables(before: State, after: State, family: str = "") -> list[Change]:
     result = []
     for table in sorted(before.tables.keys() | after.tables.keys()):
+        if not table.startswith(family):
+            continue
         old, new = before.tables.get(table, ()), after.tables.get(table, ())
         if not _are_alike(old, new):
             result.append(

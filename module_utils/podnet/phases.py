@@ -61,6 +61,9 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
         moved = rename_device(body, moves)
         if destination not in final.routes or phase == PREPARE:
             result.routes[destination] = moved
+    # Peers that a run before this one moved to another MAC use it until they are moved on.
+    transient = {one: chains for one, chains in before.tables.items() if one.startswith("netdev ")}
+    result.tables = {**transient, **result.tables}
     result.leftovers = {what: one for what, one in before.leftovers.items() if not one.first}
     kept = {one: have for one, have in before.accepts.items() if not one.rule.endswith(BELOW)}
     result.accepts = {**kept, **final.accepts}
