@@ -115,3 +115,34 @@ def test_a_controller_elsewhere_is_named_and_forgotten_when_it_has_died(cluster:
     assert cluster.site(*options).changed_hosts == set(cluster.hosts)
     assert cluster.on("n2", "ls", CLAIM, ok=False) == ""
     cluster.site()
+
+
+def test_a_removal_is_refused_while_another_run_works(cluster: Cluster) -> None:
+    cluster.site()
+    before = cluster.snapshots()
+    text = f"{time.time() - 20:.2f} 4711 0123abcd ops@elsewhere\n"
+    cluster.on("n2", "sh", "-c", f"mkdir -p /run/podnet && cat >{CLAIM}", stdin=text)
+    run = cluster.play("reset.yml", ok=False)
+    assert run.status != 0
+    assert "ops@elsewhere, process 4711" in run.message, run.output
+    cluster.demand_equal(before, cluster.snapshots())
+    assert cluster.on("n2", "cat", CLAIM) == text
+    assert cluster.on("n1", "ls", CLAIM, ok=False) == ""
+    cluster.on("n2", "rm", CLAIM)
+
+
+def test_a_removal_disarms_a_rollback_and_leaves_nothing_in_run(cluster: Cluster) -> None:
+    cluster.site()
+    cluster.on("n1", "mkdir", "-m", "0700", "/run/podnet/podnet.rollback")
+    unit = "podnet-rollback-podnet"
+    command = ["touch", "/run/rolled-back"]
+    cluster.on("n1", "systemd-run", f"--unit={unit}", "--on-active=1h", *command)
+    run = cluster.reset()
+    assert "not loaded" not in run.output
+    assert cluster.on("n1", "systemctl", "is-active", f"{unit}.timer", ok=False) == "inactive\n"
+    for host in cluster.hosts:
+        assert (
+            cluster.on(host, "find", "/run", "-path", "/run/podnet/*", "-o", "-path", "/run/podnet")
+            == ""
+        )
+    cluster.site()

@@ -210,3 +210,16 @@ def test_more_than_one_name_is_none(hosts: Hosts) -> None:
     run = hosts.play("-e", '{"podnet_node": ["n2", "n3"]}', playbook="remove_node.yml")
     assert run.status != 0
     assert "name the node to remove" in run.message, run.output
+
+
+@pytest.mark.parametrize("install", ["package", "archive"])
+def test_a_check_of_fresh_hosts_says_what_would_be_installed(hosts: Hosts, install: str) -> None:
+    hosts.write(n1={"look": {"cni": 2}})
+    archive = {
+        "podnet_cni_url": "http://192.0.2.1/x.tgz",
+        "podnet_cni_checksum": f"sha256:{'a' * 64}",
+    }
+    variables = json.dumps({"podnet_cni_install": install, **archive})
+    run = hosts.play("--check", "-e", variables)
+    assert run.status == 0, run.output
+    assert f"Would install bridge from the {install}" in run.message
