@@ -117,7 +117,7 @@ def look(plan: Plan, name: str) -> Look:
         if key not in final.sysctls and key in before.sysctls
     }
     final.sysctls.update(restored)
-    _add_ports(plan, known, before, final, links)
+    _add_ports(plan, node, known, before, final, links=links)
     problems += _stranded_pods(node, before, final)
     warnings = [*_forward(plan, node, seen, before, final), *crowded]
     managers = _managers(node)
@@ -371,10 +371,18 @@ def _is_strict(links: Sequence[dict[str, Any]]) -> bool:
 
 
 def _add_ports(
-    plan: Plan, known: Record | None, before: State, final: State, links: list[dict[str, Any]]
+    plan: Plan,
+    node: Node,
+    known: Record | None,
+    before: State,
+    final: State,
+    *,
+    links: list[dict[str, Any]],
 ) -> None:
     """Say which running pods must follow the MTU: those that had the bridge's, and larger ones."""
     mtu = final.links[plan.bridge].mtu
+    if known:
+        before.ports.update(pods.strays(links, (node.subnet, node.subnet6)))
     bridge = before.links.get(plan.bridge)
     followed = {bridge.mtu if bridge else 0, known.pod_mtu if known else 0, mtu}
     moving = followed - {0} != {mtu} or (known is not None and known.phase != DONE)
@@ -385,6 +393,6 @@ def _add_ports(
         return mtu if have > mtu or have in followed else have
 
     final.ports = {
-        name: port._replace(mtu=follow(port.mtu), inner_mtu=follow(port.inner_mtu))
+        name: port._replace(mtu=follow(port.mtu), inner_mtu=follow(port.inner_mtu), stray=False)
         for name, port in before.ports.items()
     }

@@ -42,12 +42,14 @@ class Port(NamedTuple):
 
     `inner` is the name of the pod's own end and `namespace` a path to its network namespace;
     both are "" where they were not looked up or not found: the host end alone then follows.
+    `stray` tells that the host end is on no bridge.
     """
 
     mtu: int
     inner_mtu: int = 0
     inner: str = ""
     namespace: str = ""
+    stray: bool = False
 
 
 #: How the text of a rule begins that the kernel has and that cannot be read.

@@ -387,3 +387,25 @@ def test_what_stands_in_the_way_is_named_and_nothing_is_changed(
     for word in words:
         assert word in result["error"]
     assert snapshot(host) == before
+
+
+@pytest.mark.parametrize("drift", ["ip link set vethpod nomaster", "ip link del cni0"])
+def test_pods_that_lost_their_bridge_get_it_back(pair: list[Host], drift: str) -> None:
+    plan = document(2)
+    for number, host in enumerate(pair):
+        applied(host, plan)
+        pod(host, number)
+    one = pair[0]
+    # Somebody else's pair: no bridge, and no address of ours.
+    one.ip("netns add other")
+    one.ip("link add name vethother type veth peer name eth0 netns other")
+    one.ip("-n other addr add 198.51.100.9/24 dev eth0")
+    ping(one, "10.244.1.9", 100)
+    assert converge(one, plan, check=True)["lines"] == []
+    one.run("sh", "-ec", drift)
+    check = converge(one, plan, check=True)
+    assert "link vethpod master cni0" in check["diff"]["after"]
+    assert applied(one, plan)["diff"] == check["diff"]
+    ping(one, "10.244.1.9", 100)
+    assert applied(one, plan)["lines"] == []
+    assert "master" not in one.run("ip", "link", "show", "vethother")

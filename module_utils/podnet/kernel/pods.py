@@ -6,9 +6,10 @@ import contextlib
 import socket
 import struct
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
-from ..model import is_interface_name
+from ..endpoints import MARK
+from ..model import is_inside, is_interface_name
 from ..state import Port
 from . import shape
 from .run import read_json
@@ -24,29 +25,69 @@ _NETNSA_FD = 3
 
 def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> dict[str, Port]:
     """Return `ports` with the pods' own ends filled in where they can be found."""
+    result = dict(ports)
+    for name, path, link in _inner_ends(ports, links):
+        result[name] = _with_inner(result[name], path, link)
+    return result
+
+
+def strays(links: Sequence[dict[str, Any]], subnets: Sequence[str]) -> dict[str, Port]:
+    """Return the host ends of pods of ours that are on no bridge.
+
+    The pod's own end has an address in one of `subnets`, so it can be nobody else's. Namespaces
+    are searched only if there is a veth without a bridge whose other end lies in one.
+    """
+    lost = {
+        link["ifname"]: Port(int(link["mtu"]), stray=True)
+        for link in links
+        if link.get("linkinfo", {}).get("info_kind") == "veth"
+        and not link.get("master")
+        and "link_netnsid" in link
+        # Static endpoints are put right by their own module.
+        and not str(link.get("ifalias", "")).startswith(f"{MARK}:")
+    }
+    found = {}
+    for name, path, link in _inner_ends(lost, links):
+        held = [str(one.get("local", "")) for one in link.get("addr_info", ())]
+        if any(
+            is_inside(f"{address}/{128 if ':' in address else 32}", subnet)
+            for address in held
+            for subnet in subnets
+            if address and subnet
+        ):
+            found[name] = _with_inner(lost[name], path, link)
+    return found
+
+
+def _with_inner(port: Port, path: str, link: dict[str, Any]) -> Port:
+    if not link["word"]:
+        return port
+    return port._replace(inner_mtu=int(link["mtu"]), inner=link["word"], namespace=path)
+
+
+def _inner_ends(
+    ports: Iterable[str], links: Sequence[dict[str, Any]]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (host end, path of the pod's namespace, the pod's own end) where it can be found."""
     by_name = {link["ifname"]: link for link in links}
     wanted: dict[int, dict[int, str]] = {}
     for name in ports:
         link = by_name.get(name, {})
         if "link_netnsid" in link and "link_index" in link:
             wanted.setdefault(link["link_netnsid"], {})[link["link_index"]] = name
-    result = dict(ports)
     if not wanted:
-        return result
+        return
     for path in _namespaces():
         number = _namespace_number(path)
         if number not in wanted:
             continue
         for link in _inside(path):
             name = wanted[number].get(link["ifindex"], "")
-            if name and link["word"]:
-                result[name] = result[name]._replace(
-                    inner_mtu=int(link["mtu"]), inner=link["word"], namespace=path
-                )
+            if name:
+                yield name, path, link
         del wanted[number]
         if not wanted:
             break
-    return result
 
 
 def _inside(path: str) -> list[dict[str, Any]]:
@@ -56,7 +97,7 @@ def _inside(path: str) -> list[dict[str, Any]]:
     name that a batch and a script cannot take is replaced by "if" and the index, which ip(8) takes
     for any device (ll_name_to_index in lib/ll_map.c) unless one has that very name.
     """
-    found = read_json(["nsenter", f"--net={path}", "ip", "-j", "link", "show"], shape.link)
+    found = read_json(["nsenter", f"--net={path}", "ip", "-j", "addr", "show"], shape.link)
     names = {link["ifname"] for link in found}
     for link in found:
         word = link["ifname"] if is_interface_name(link["ifname"]) else f"if{link['ifindex']}"
