@@ -36,9 +36,11 @@ def call(
     proof: Any = None,
     forced: bool = False,
     soon: bool = False,
+    before: str = "",
 ) -> dict[str, Any]:
-    """Do a phase; `soon`: what is silent is not waited for as long as usual."""
-    code = f"""{_HEAD}
+    """Do a phase; `soon`: what is silent is not waited for as long as usual. `before`
+    is code that runs first."""
+    code = f"""{_HEAD}{before}
 if {soon}:
     exchange.TRIES, exchange.DEADLINE, exchange.TCP_DEADLINE = (0.0, 0.3), 1.2, 1.2
 plan = plan_from_text({plan!r})
@@ -209,17 +211,18 @@ def test_a_host_without_a_pod_is_not_proven(pair: list[Host]) -> None:
 
 
 def test_the_real_way_is_asked_after_the_routes_moved(pair: list[Host]) -> None:
-    """A rule of somebody's that looks at the table that pods' packets take from now on."""
+    """Something begins to drop just when the routes have moved."""
     told = {name: one["proof"] for name, one in on_all(pair, HOST_GW, "prepare", proof={}).items()}
-    # What takes the way of its own passes; the main table's is another's to spoil.
-    pair[0].run(
-        *("ip", "rule", "add", "from", "10.244.0.0/24", "to", "10.244.1.0/24"),
-        *("lookup", "52", "pref", "32766"),
+    drops = (
+        "table ip late { chain c { type filter hook forward priority 0; "
+        "ip daddr 10.244.1.0/24 drop; }; }"
     )
-    pair[0].run("ip", "rule", "del", "lookup", "main")
-    pair[0].run("ip", "rule", "add", "lookup", "main", "pref", "32770")
-    pair[0].run("ip", "route", "add", "blackhole", "10.244.1.0/24", "table", "52")
-    error = call(pair[0], HOST_GW, "shift", proof=told)["error"]
+    spoil = f"""
+from podnet import probe_pod
+rejoin = probe_pod.rejoin
+probe_pod.rejoin = lambda name: (rejoin(name), os.system("nft '{drops}'"))
+"""
+    error = call(pair[0], HOST_GW, "shift", proof=told, before=spoil)["error"]
     assert "after the routes moved, n2 (IPv4): " in error
     assert "All of this run's changes on this host are undone" in error
     assert ways(pair[0]) == {"flannel.1"}
