@@ -148,9 +148,12 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-#: What a tool does when it is asked to change something: the real one works for all else.
-HANGS = '#!/bin/sh\ncase "$*" in *{word}*) exec sleep 60;; esac\nexec /run/real-{tool} "$@"\n'
-FAILS = '#!/bin/sh\ncase "$*" in *{word}*) echo Cannot allocate memory >&2; exit 1;; esac\nexec /run/real-{tool} "$@"\n'
+#: What a tool does when it is asked to change something: the real one works for all else, also for
+#: many questions at once, which ask for JSON.
+HANGS = (
+    '#!/bin/sh\ncase "$*" in -j*) ;; *{word}*) exec sleep 60;; esac\nexec /run/real-{tool} "$@"\n'
+)
+FAILS = '#!/bin/sh\ncase "$*" in -j*) ;; *{word}*) echo Cannot allocate memory >&2; exit 1;; esac\nexec /run/real-{tool} "$@"\n'
 
 
 @pytest.mark.parametrize(("tool", "word"), [("ip", "-batch"), ("bridge", "-batch"), ("nft", "-f")])
