@@ -2,8 +2,7 @@
 
 What a host does depends on its own state alone: it goes through the steps of the real core. It may
 fail at any of them and undo what it did, stay where it is after any, reboot after any and come back
-with the boot files that lie there just then, have its timed rollback run out, or have its files
-replayed by the repair timer.
+with the boot files that lie there just then, or have its timed rollback run out.
 """
 
 from __future__ import annotations
