@@ -118,6 +118,16 @@ def read(name: str) -> Pod:
     return pod
 
 
+def missing_directory(name: str) -> str:
+    """Return the uppermost directory that host-local would have to make for a network, or ""."""
+    missing = ""
+    for path in (Path(LEASES, name), *Path(LEASES, name).parents):
+        if path.exists():
+            break
+        missing = str(path)
+    return missing
+
+
 def exists(name: str) -> bool:
     """Whether a probe pod of network `name`, or a remnant of one, is on this host."""
     return bool(_read_record(name)) or bool(_stale_leases(name))
@@ -153,9 +163,15 @@ def remove(name: str) -> list[str]:
     for lease in _stale_leases(name):
         with contextlib.suppress(OSError):
             lease.unlink()
-    if record.get("fresh") and not leases(name):
-        # host-local made its directory for our pod alone.
+    made = str(record.get("made", ""))
+    if made and not leases(name):
+        # host-local made its directories for our pod alone.
         shutil.rmtree(Path(LEASES, name), ignore_errors=True)
+        above = Path(LEASES)
+        with contextlib.suppress(OSError):
+            while str(above).startswith(made):
+                above.rmdir()
+                above = above.parent
     directory = Path(_directory(name))
     with contextlib.suppress(OSError):
         (directory / "probe.json").unlink()

@@ -34,7 +34,7 @@ def begin(seen: Look, after: State) -> dict[str, Any]:
     if not others:
         return {}
     # Late, all of it: one phase of three needs it, and a host compiles all that it imports.
-    from . import cni, probe_pod
+    from . import probe_pod
     from .kernel import sideway
 
     families = [6 if ":" in one else 4 for one in (seen.node.subnet, seen.node.subnet6) if one]
@@ -46,8 +46,8 @@ def begin(seen: Look, after: State) -> dict[str, Any]:
     try:
         table = sideway.free_table(families)
         text = _configuration(seen, after.links[seen.plan.bridge].mtu)
-        fresh = not Path(cni.LEASES, seen.plan.name).exists()
-        pod = probe_pod.make(seen.plan, seen.node.name, text, table=table, fresh=fresh)
+        made = probe_pod.missing_directory(seen.plan.name)
+        pod = probe_pod.make(seen.plan, seen.node.name, text, table=table, made=made)
         sideway.add(table, [one for one in (pod.address, pod.address6) if one], routes)
     except PodnetError as error:
         end(seen.plan.name)

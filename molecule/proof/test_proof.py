@@ -53,6 +53,27 @@ def no_ping(cluster: Cluster) -> Iterator[None]:
             cluster.on(host, "sysctl", "-qw", f"{_PING}=0")
 
 
+def test_tcp_that_is_broken_inside_vxlan_is_named(cluster: Cluster) -> None:
+    # The first: host-local makes its directories for the first pod, and they stay.
+    with ruled(cluster, _NO_TCP_INSIDE, ("n2",)):
+        run = cluster.verify(ok=False)
+    assert run.status != 0
+    for pair in ("n1 -> n2", "n2 -> n1", "n3 -> n2", "n2 -> n3"):
+        assert f"{pair} (pod IPv4, host IPv4): TCP: no reply; UDP and ICMP pass" in run.message
+    assert "n1 -> n3" not in run.message.partition("not proven")[2]
+
+
+def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None:
+    """Pods' packets pass no input chain of a host's."""
+    before = cluster.snapshots()
+    with no_ping(cluster), ruled(cluster, _CLOSED, ("n2",)):
+        run = cluster.verify()
+    assert "gateway 10.244.0.1: its MAC is known and it does not answer ping" in run.message
+    assert "host -> n1, n3: " in run.message
+    assert "while pods get answers over the same way" in run.message
+    cluster.demand_equal(before, cluster.snapshots())
+
+
 @pytest.mark.parametrize(
     ("dropped", "fault"),
     [
@@ -87,24 +108,4 @@ def test_a_switch_is_refused_and_nothing_is_lost(
         # Hosts ping each other, too, for comparison, and these hosts do not answer.
         failures = [one for one in report.failures if "/host" not in one]
         assert not failures, report.table()
-    cluster.demand_equal(before, cluster.snapshots())
-
-
-def test_tcp_that_is_broken_inside_vxlan_is_named(cluster: Cluster) -> None:
-    with ruled(cluster, _NO_TCP_INSIDE, ("n2",)):
-        run = cluster.verify(ok=False)
-    assert run.status != 0
-    for pair in ("n1 -> n2", "n2 -> n1", "n3 -> n2", "n2 -> n3"):
-        assert f"{pair} (pod IPv4, host IPv4): TCP: no reply; UDP and ICMP pass" in run.message
-    assert "n1 -> n3" not in run.message.partition("not proven")[2]
-
-
-def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None:
-    """Pods' packets pass no input chain of a host's."""
-    before = cluster.snapshots()
-    with no_ping(cluster), ruled(cluster, _CLOSED, ("n2",)):
-        run = cluster.verify()
-    assert "gateway 10.244.0.1: its MAC is known and it does not answer ping" in run.message
-    assert "host -> n1, n3: " in run.message
-    assert "while pods get answers over the same way" in run.message
     cluster.demand_equal(before, cluster.snapshots())

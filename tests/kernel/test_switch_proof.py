@@ -126,6 +126,8 @@ def test_a_switch_is_proven_before_and_after_and_leaves_nothing(pair: list[Host]
         assert not any("error" in one for one in found.values()), found
         for host in pair:
             assert traces(host) == []
+            # What host-local made for the pod of the proof alone.
+            assert host.run("ls", "/var/lib") == ""
 
 
 @pytest.mark.parametrize(
