@@ -53,7 +53,7 @@ def decide(
     missing = [host for host in nodes if host not in looked]
     held = {host: seen["held"] for host, seen in looked.items() if seen.get("held")}
     refusal, over = others(held, has_ended)
-    notes: list[str] = []
+    notes = _mtus({host: counts.get("mtu", 0) for host, counts in pending.items()})
     if switching:
         refusal = refusal or _refuse(
             switching, unreachable, missing if limited and not forced else []
@@ -69,6 +69,21 @@ def decide(
             "Run again without --limit when they can be reached"
         )
     return Course(CONVERGE if touched else NONE, "", notes, unreachable, over, touched)
+
+
+def _mtus(mtus: Mapping[str, int]) -> list[str]:
+    """Return a note if pods get another MTU on some hosts than on others."""
+    by_size: dict[int, list[str]] = {}
+    for host, mtu in mtus.items():
+        if mtu:
+            by_size.setdefault(mtu, []).append(host)
+    if len(by_size) < 2:
+        return []
+    shown = "; ".join(f"{mtu} on {_names(hosts)}" for mtu, hosts in sorted(by_size.items()))
+    return [
+        f"Pods' MTU differs among hosts: {shown}. Between them large packets depend on ICMP (path "
+        f"MTU discovery); podnet_mtu: {min(by_size)} gives all the same"
+    ]
 
 
 def _silent(looked: Mapping[str, Any]) -> list[str]:

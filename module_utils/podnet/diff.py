@@ -201,7 +201,7 @@ def _sysctls(before: State, after: State, made: Collection[str], first: bool) ->
             f"sysctl {key} = {value}",
         )
         for key, value in forwarding.ordered(after.sysctls)
-        if (forwarding.device(key) in made) != first and have.get(key) != value
+        if (forwarding.owner(key) in made) != first and have.get(key) != value
     ]
 
 

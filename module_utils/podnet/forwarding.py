@@ -31,6 +31,13 @@ def device(sysctl: str) -> str:
     return sysctl[len(_HEAD) : -len(_TAIL)].replace("/", ".")
 
 
+def owner(sysctl: str) -> str:
+    """Return the device that an IPv4 setting is about, "" for none: it is there with the device."""
+    if not sysctl.startswith(_HEAD):
+        return ""
+    return sysctl[len(_HEAD) :].rpartition(".")[0].replace("/", ".")
+
+
 def wanted(devices: Iterable[str]) -> dict[str, str]:
     """Return the sysctls of the devices that pods' packets come in by."""
     return {key(one): "1" for one in sorted(set(devices) - {"", "lo"})}
@@ -63,7 +70,7 @@ def of_itself(
 
 def lasting_originals(sysctls: Mapping[str, str], ours: Collection[str]) -> dict[str, str]:
     """Return those of `sysctls` whose old value must be put back: not those of our own devices."""
-    return {one: value for one, value in sysctls.items() if device(one) not in ours}
+    return {one: value for one, value in sysctls.items() if owner(one) not in ours}
 
 
 def ordered(sysctls: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -138,6 +138,15 @@ def narrowest(plan: Plan, node: Node, host: Host, family: int) -> Narrowest:
     return min(ways, key=lambda way: way.mtu, default=Narrowest(own.device, own.mtu, ""))
 
 
+def two_ways(plan: Plan, node: Node, host: Host) -> set[str]:
+    """Return devices that the user named although the kernel would reply to IPv4 peers by others.
+
+    A strict rp_filter drops what comes in by them (RFC 3704).
+    """
+    ways = (host.ways.get(address) for _, address in addressed_peers(plan, node, 4))
+    return {way.device for way in ways if way and way.back not in ("", way.device)}
+
+
 def listed(names: list[str], most: int = 5) -> str:
     """Return a list for a message, shortened."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -91,7 +91,7 @@ def look(plan: Plan, name: str) -> Look:
     cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
     _add_router_advertisements(plan, node, host, final)
     crowded = _add_neighbours(plan, node, host, final)
-    restorable = record.restorable(plan.name)
+    restorable = _add_loose(plan, node, host, final)
     wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: "", forwarding.DEFAULT: ""}
     wanted_sysctls.update(forwarding.wanted(ours))
     if known:
@@ -359,6 +359,25 @@ def _add_router_advertisements(plan: Plan, node: Node, host: Host, final: State)
         claimed = key in record.claimed(plan.name)
         if claimed or eyes.read_sysctls([key]).get(key) == "1":
             final.sysctls[key] = "2"
+
+
+def _add_loose(plan: Plan, node: Node, host: Host, final: State) -> dict[str, str]:
+    """Loosen a strict rp_filter where packets come in by another way than replies go out.
+
+    The kernel takes max(all, device). A switch makes `all` loose for its time, so what counts is
+    the value to which that goes back. Returns what can be put back (record.restorable).
+    """
+    restorable = record.restorable(plan.name)
+    devices = underlay.two_ways(plan, node, host)
+    devices |= BACKENDS[plan.backend].two_ways(plan, node, host)
+    claimed = record.claimed(plan.name)
+    for device in sorted(devices):
+        key = f"net.ipv4.conf.{device.replace('.', '/')}.rp_filter"
+        have = {phases.RP_FILTER: "0", key: "0", **eyes.read_sysctls([phases.RP_FILTER, key])}
+        have.update((one, restorable[one]) for one in [phases.RP_FILTER] if one in restorable)
+        if device == plan.device or key in claimed or max(have.values()) == "1":
+            final.sysctls[key] = "2"
+    return restorable
 
 
 def _is_strict(links: Sequence[dict[str, Any]]) -> bool:

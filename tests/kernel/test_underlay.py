@@ -78,6 +78,11 @@ def cable(pair: list[Host], mtu: int, *addresses: str) -> None:
         host.ip(f"addr add {address} dev data0")
 
 
+def strict(pair: list[Host]) -> None:
+    for host in pair:
+        host.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+
+
 def route(host: Host, destination: str) -> str:
     return host.run("ip", "route", "show", destination).strip()
 
@@ -96,6 +101,7 @@ def test_of_two_nics_in_a_subnet_the_kernels_is_taken(pair: list[Host]) -> None:
 @pytest.mark.parametrize(("backend", "mtu"), [("host-gw", 9000), ("vxlan", 8950)])
 def test_a_named_interface_is_used_for_everything(pair: list[Host], backend: str, mtu: int) -> None:
     cable(pair, 9000, "192.0.2.21/24", "192.0.2.22/24")
+    strict(pair)
     before = [snapshot(host) for host in pair]
     # Full-size packets do not fit through eth0.
     work(pair, plan(*NAMED, backend=backend), mtu)
@@ -150,7 +156,7 @@ def test_a_host_that_the_kernel_gives_a_gateway_is_not_on_link(pair: list[Host])
     assert "error" in converge(pair[0], plan(*prefixes, backend="host-gw"))
 
 
-@pytest.mark.parametrize("backward", [0])
+@pytest.mark.parametrize("backward", [0, 1], ids=["loose", "strict"])
 def test_direct_routing_works_where_only_one_end_is_on_link(
     pair: list[Host], backward: int
 ) -> None:

@@ -19,7 +19,7 @@ from podnet.desire import desired, own_node
 from podnet.diff import changes
 from podnet.document import plan_from_text
 from podnet.errors import PodnetError
-from podnet.host import Host, direct_device, narrowest, notes, problems
+from podnet.host import Host, direct_device, narrowest, notes, problems, two_ways
 from podnet.model import Plan
 from podnet.state import State
 
@@ -125,7 +125,8 @@ def underlay(folder: Path) -> dict[str, Any]:
     """inventory.yml, host.yml as for desire, with `podnets` -> expected.yml.
 
     `direct` are the peers that are reached without a router, by family; `narrowest` the way with
-    the smallest MTU. `problems` stop a run and `backend` does, too; `notes` are told.
+    the smallest MTU. `problems` stop a run and `backend` does, too; `notes` are told. Packets may
+    come in by the devices of `two_ways` though replies go out by another.
     """
     plan, name, host, podnets = _situation(folder)
     node = own_node(plan, name)
@@ -147,6 +148,9 @@ def underlay(folder: Path) -> dict[str, Any]:
         "problems": problems(plan, node, host, podnets),
         "backend": BACKENDS[plan.backend].problems(plan, node, host),
         "notes": notes(plan, node, host),
+        "two_ways": sorted(
+            two_ways(plan, node, host) | BACKENDS[plan.backend].two_ways(plan, node, host)
+        ),
     }
     return {"expected.yml": {key: one for key, one in result.items() if one}}
 
