@@ -46,8 +46,8 @@ def test_devices_that_are_made_with_forwarding_off_forward(pair: list[Host], bac
     ping(one, "10.244.1.9", 100)
     ping(two, "10.244.0.9", 100)
     assert applied(one, plan)["lines"] == []
-    # A reboot: nothing is left, and whoever hardens has set the default again.
-    one.run("sh", "-ec", "ip link del cni0; ip link del flannel.1 2>/dev/null || true")
+    # A reboot: nothing is left, no pod either, and whoever hardens has set the default again.
+    one.run("sh", "-ec", "ip link del vethpod; ip link del cni0; ip link del flannel.1 || true")
     one.run("sysctl", "-qw", "net.ipv4.conf.eth0.forwarding=0")
     one.run("sh", "/etc/podnet/replay", "podnet")
     assert converge(one, plan, check=True)["lines"] == []
