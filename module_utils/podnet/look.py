@@ -368,14 +368,12 @@ def _add_loose(plan: Plan, node: Node, host: Host, final: State) -> dict[str, st
     the value to which that goes back. Returns what can be put back (record.restorable).
     """
     restorable = record.restorable(plan.name)
-    devices = underlay.two_ways(plan, node, host)
-    devices |= BACKENDS[plan.backend].two_ways(plan, node, host)
     claimed = record.claimed(plan.name)
-    for device in sorted(devices):
+    for device in sorted(underlay.two_ways(plan, node, host)):
         key = f"net.ipv4.conf.{device.replace('.', '/')}.rp_filter"
         have = {phases.RP_FILTER: "0", key: "0", **eyes.read_sysctls([phases.RP_FILTER, key])}
         have.update((one, restorable[one]) for one in [phases.RP_FILTER] if one in restorable)
-        if device == plan.device or key in claimed or max(have.values()) == "1":
+        if key in claimed or max(have.values()) == "1":
             final.sysctls[key] = "2"
     return restorable
 

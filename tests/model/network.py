@@ -96,10 +96,8 @@ def _replay_once(machine: Machine) -> str:
     wrong: list[str] = []
     kernel = machine.kernel
     files = {name: _here(kernel, machine.boot, text) for name, text in machine.boot.items()}
-    for line in files.get("sysctl.conf", "").splitlines():
-        key, _, value = line.partition(" = ")
-        if kernel.read_sysctl(key) not in (None, value):
-            _try(machine, "sysctl", f"{key}={value}", wrong)
+    settings = files.get("sysctl.conf", "")
+    _settings(machine, settings, wrong)
     for line in files.get("devices.batch", "").splitlines():
         words = line.split()
         if words[:2] == ["link", "add"] and words[2] in kernel.devices:
@@ -109,6 +107,8 @@ def _replay_once(machine: Machine) -> str:
             if device is not None and device.mac == words[5]:
                 continue
         _try(machine, "ip", line, wrong)
+    # Those of devices that were not there yet.
+    _settings(machine, settings, wrong)
     for tool, name in (("bridge", "fdb.batch"), ("ip", "routes.batch")):
         for line in files.get(name, "").splitlines():
             _try(machine, tool, line, wrong)
@@ -116,6 +116,13 @@ def _replay_once(machine: Machine) -> str:
         with machine.step("nft -f tables.nft"):
             kernel.nft(files["tables.nft"].splitlines())
     return "; ".join(wrong[:3])
+
+
+def _settings(machine: Machine, text: str, wrong: list[str]) -> None:
+    for line in text.splitlines():
+        key, _, value = line.partition(" = ")
+        if machine.kernel.read_sysctl(key) not in (None, value):
+            _try(machine, "sysctl", f"{key}={value}", wrong)
 
 
 def _here(kernel: Kernel, files: Mapping[str, str], text: str) -> str:

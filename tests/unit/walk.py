@@ -148,9 +148,7 @@ def underlay(folder: Path) -> dict[str, Any]:
         "problems": problems(plan, node, host, podnets),
         "backend": BACKENDS[plan.backend].problems(plan, node, host),
         "notes": notes(plan, node, host),
-        "two_ways": sorted(
-            two_ways(plan, node, host) | BACKENDS[plan.backend].two_ways(plan, node, host)
-        ),
+        "two_ways": sorted(two_ways(plan, node, host)),
     }
     return {"expected.yml": {key: one for key, one in result.items() if one}}
 

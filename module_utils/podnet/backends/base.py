@@ -32,10 +32,6 @@ class Backend(ABC):
     def peer(self, plan: Plan, node: Node, host: Host, peer: Node, state: State) -> None:
         """Add what reaches `peer` to `state`; what cannot be reached is told by `problems`."""
 
-    def two_ways(self, plan: Plan, node: Node, host: Host) -> set[str]:
-        """Return devices by which IPv4 packets may come in though replies go out by another."""
-        return set()
-
     @abstractmethod
     def problems(self, plan: Plan, node: Node, host: Host) -> list[str]:
         """Return why this host cannot carry the backend, a sentence each."""

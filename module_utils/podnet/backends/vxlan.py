@@ -7,7 +7,7 @@ address, and a route via that neighbour. Nothing is learned and nothing is flood
 
 from __future__ import annotations
 
-from ..host import Host, addressed_peers, is_same_segment
+from ..host import Host
 from ..model import Node, Plan, split_cidr
 from ..state import Link, State
 from .base import Backend
@@ -77,21 +77,6 @@ class Vxlan(Backend):
         reached = State()
         HostGateway().peer(plan, node, host, peer, reached)
         return len(reached.routes) == bool(peer.subnet) + bool(peer.subnet6)
-
-    def two_ways(self, plan: Plan, node: Node, host: Host) -> set[str]:
-        """Of two nodes of which the inventory does not know it, each end decides for itself.
-
-        So a host must take packets from a direct peer by VXLAN, too, and from another one plain.
-        """
-        if not (plan.direct_routing and node.subnet):
-            return set()
-        devices = set()
-        for peer, address in addressed_peers(plan, node, 4):
-            if is_same_segment(node, peer, 4) is not False:
-                way = host.ways.get(address)
-                direct = self.is_direct(plan, node, host, peer)
-                devices.add(plan.device if direct or way is None else way.device)
-        return devices
 
     def problems(self, plan: Plan, node: Node, host: Host) -> list[str]:
         """Nothing: VXLAN crosses routers."""
