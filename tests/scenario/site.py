@@ -28,7 +28,7 @@ _TASK = re.compile(r"^TASK \[(.*?)\] \*+$")
 _ANSWER = re.compile(r"^(\S+) \| SUCCESS => ", re.MULTILINE)
 
 #: Ports are the pods' own; a watch on them may be under way or not. furnish.py's devices are gone
-#: after a reboot.
+#: after a reboot, and podnet-online@ has run only on a host that has booted since the first run.
 _OBSERVE = """
 import base64, glob, json, subprocess, sys, tempfile
 with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
@@ -49,7 +49,8 @@ print(json.dumps({
     "files": sorted(glob.glob("/etc/podnet/**", recursive=True)
                     + glob.glob("/run/podnet/**", recursive=True)
                     + glob.glob("/etc/systemd/**/*podnet*", recursive=True)),
-    "units": sorted(line.split()[0] for line in units.splitlines()),
+    "units": sorted(line.split()[0] for line in units.splitlines()
+                    if not line.startswith("podnet-online@")),
 }, default=vars))
 """
 
