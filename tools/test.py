@@ -143,7 +143,7 @@ def unit_parts() -> list[Part]:
         junit = LOGS / f"{directory}.xml"
         argv = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={junit}")
         parts.append(
-            Part(f"pytest {directory}", [*argv, f"tests/{directory}"], junit, timeout=1800)
+            Part(f"pytest {directory}", [*argv, f"tests/{directory}"], junit, timeout=3000)
         )
     return parts
 
