@@ -248,9 +248,8 @@ def test_a_host_that_is_off_keeps_all_from_changing(
     switcher.settle(wanted)
 
 
-#: Seconds after which a run has given up on a silent host: the 60 of docs/operations.md, and
-#: as many again for a busy machine. TCP alone waits for a quarter of an hour.
-SILENCE = 120
+#: Seconds after which a run has given up on a host that says nothing, as docs/operations.md states.
+SILENCE = 60
 
 
 @pytest.mark.parametrize("phase", ["prepare", "shift"])

@@ -75,8 +75,9 @@ def test_no_phase_begins_before_all_hosts_are_done(name: str, tmp_path: Path) ->
         # The module stands in for podnet's, so its plan may say where the test is.
         "_podnet_plan": {"document": str(tmp_path), "run": ""},
         "_podnet_course": {"over": [], "hosts": list(HOSTS)},
-        # wait_for_connection gives up 30 seconds after it.
-        "podnet_rollback_timeout": -29,
+        # Seconds that a lost host gets to come back.
+        "_podnet_lost_wait": 1,
+        "podnet_rollback_timeout": 60,
     }
     done = subprocess.run(
         [
