@@ -18,10 +18,10 @@ from ansible.plugins.action import ActionBase
 # Ansible puts module_utils on modules' path, not on that of other plugins.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet.checks import host_names, show
-from podnet.errors import PodnetError, message
-from podnet.plan_run import keep, run
-from podnet.this_run import name as run_name
+from podnet.core.errors import PodnetError, message
+from podnet.plan.checks import host_names, show
+from podnet.plan.plan_run import keep, run
+from podnet.run.run_id import name as run_name
 
 #: The inventory's values are checked by the planner itself.
 ARGUMENTS = {

@@ -16,8 +16,8 @@ from ansible.plugins.action import ActionBase
 # Ansible puts module_utils on modules' path, not on that of other plugins.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet.play import Play, no_hosts, problems
-from podnet.this_run import name as run_name
+from podnet.run.play import Play, no_hosts, problems
+from podnet.run.run_id import name as run_name
 
 ARGUMENTS = {"group": {"type": "str"}}
 

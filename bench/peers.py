@@ -26,8 +26,8 @@ bridge -j fdb show dev flannel.1
 # Both run on the host; the plan is on standard input, as Ansible hands it to a module.
 _APPLY = """
 import json, sys, time
-from podnet import converge, network
-from podnet.document import plan_from_text
+from podnet.host import converge, target
+from podnet.core.document import plan_from_text
 text = sys.stdin.read()
 begin = time.perf_counter()
 done = converge.converge(plan_from_text(text), "n1", "all", False)
@@ -37,10 +37,10 @@ print(json.dumps({"seconds": seconds, "lines": lines}))
 """
 _NOTHING = """
 import sys
-from podnet import converge, network
-from podnet.document import plan_from_text
+from podnet.host import converge, target
+from podnet.core.document import plan_from_text
 done = converge.converge(plan_from_text(sys.stdin.read()), "n1", "all", True)
-assert not done.changed, network.commands(done.changes, 5)
+assert not done.changed, target.commands(done.changes, 5)
 """
 
 

@@ -19,7 +19,7 @@ from .measure import ROOT, Row, say, timed
 
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from podnet.plan_run import run
+from podnet.plan.plan_run import run
 
 IN_PROCESS = (100, 1_000, 10_000, 65_536)
 PLAYBOOK = (100, 300, 1_000)

@@ -14,8 +14,8 @@ from ansible.errors import AnsibleFilterError
 # Ansible puts module_utils on modules' path, not on that of filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet import course, knowledge, results, this_run
-from podnet.edition import Edition
+from podnet.core.edition import Edition
+from podnet.run import course, objections, results, run_id
 
 
 def decide(
@@ -40,7 +40,7 @@ def decide(
             "nothing is planned and nothing was changed: the role podnet_plan comes before this "
             "one, and a run begins at the beginning, not with --start-at-task"
         )
-    against = knowledge.objections(
+    against = objections.objections(
         Edition(**plan["edition"]),
         plan["allocations_file"],
         plan["release"],
@@ -51,7 +51,7 @@ def decide(
         looked,
         limited,
         bool(forced),
-        this_run.has_ended,
+        run_id.has_ended,
         objections=() if older else against,
     )._asdict()
     if older:
@@ -77,7 +77,7 @@ def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]
     """
     asked = {str(host): hostvars[host].get("_podnet_asked") for host in hosts}
     held = {host: one["held"] for host, one in asked.items() if one and one.get("held")}
-    refusal, over = course.others(held, this_run.has_ended)
+    refusal, over = course.others(held, run_id.has_ended)
     return {"refusal": refusal, "over": over}
 
 
@@ -90,5 +90,5 @@ class FilterModule:
             "podnet_at_work": at_work,
             "podnet_course": decide,
             "podnet_unfinished": unfinished,
-            "podnet_settled": this_run.settled,
+            "podnet_settled": run_id.settled,
         }

@@ -13,7 +13,7 @@ from typing import Any
 # Ansible puts module_utils on modules' path, not on that of filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet import matrix
+from podnet.run import matrix
 
 
 def probe_targets(hostvars: Mapping[str, Any], hosts: Sequence[str], made: str) -> str:

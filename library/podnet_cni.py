@@ -116,11 +116,13 @@ missing:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import cni, endpoint_run
-from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError, message
-from ansible.module_utils.podnet.lock import held
-from ansible.module_utils.podnet.model import Plan, is_network_name
+from ansible.module_utils.podnet.cni import configuration
+from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.errors import PodnetError, message
+from ansible.module_utils.podnet.core.model import Plan, is_network_name
+from ansible.module_utils.podnet.endpoint import endpoint_run
+from ansible.module_utils.podnet.host.look import bridge_mtu
+from ansible.module_utils.podnet.keep.lock import held
 
 
 def argument_spec() -> dict[str, Any]:
@@ -161,11 +163,11 @@ def answer(module: AnsibleModule, plan: Plan | None, name: str) -> dict[str, Any
     """Do what the options ask for the network `name`; return the result."""
     options = module.params
     if options["state"] == "absent":
-        seen = cni.inspect_absent(name, plan)
+        seen = configuration.inspect_absent(name, plan)
     elif plan is None:
         raise PodnetError(f"plan: needed with state={options['state']}")
     else:
-        seen = cni.inspect(
+        seen = configuration.inspect(
             plan,
             options["node"],
             options["mtu"],
@@ -175,6 +177,8 @@ def answer(module: AnsibleModule, plan: Plan | None, name: str) -> dict[str, Any
             install=options["install"],
             archive_dir=options["archive_dir"],
             demand_plugins=options["state"] == "present",
+            # A check run before there is a bridge.
+            predicted_mtu=lambda: bridge_mtu(plan, options["node"]),
         )
     if options["state"] == "queried":
         return {
@@ -184,7 +188,7 @@ def answer(module: AnsibleModule, plan: Plan | None, name: str) -> dict[str, Any
             "missing": seen.missing,
         }
     if not module.check_mode:
-        cni.apply(seen, name)
+        configuration.apply(seen, name)
     for warning in seen.warnings:
         module.warn(warning)
     result: dict[str, Any] = {"changed": seen.changed, "path": seen.path, "diff": seen.diff}

@@ -112,10 +112,12 @@ count:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import endpoint_run, endpoints
-from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError, message
-from ansible.module_utils.podnet.model import is_network_name
+from ansible.module_utils.podnet.core import endpoints
+from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.errors import PodnetError, message
+from ansible.module_utils.podnet.core.model import is_network_name
+from ansible.module_utils.podnet.endpoint import endpoint_run
+from ansible.module_utils.podnet.host.look import bridge_mtu
 
 
 def argument_spec() -> dict[str, Any]:
@@ -144,7 +146,12 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if plan is None:
             raise PodnetError("plan: empty; pass what podnet_plan returned as document")
         only = endpoints.asked(name, options["address"], options["address6"]) if name else None
-        done = endpoint_run.converge(plan, options["node"], only, module.check_mode)
+        node = options["node"]
+        if module.check_mode:
+            # As if podnet_network had run before.
+            done = endpoint_run.inspect(plan, node, only, bridge_mtu(plan, node))
+        else:
+            done = endpoint_run.converge(plan, node, only)
     else:
         network = plan.name if plan else options["network"]
         if not is_network_name(network):

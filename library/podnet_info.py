@@ -113,10 +113,11 @@ held:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import claim, info
-from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError, message
-from ansible.module_utils.podnet.model import is_network_name
+from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.errors import PodnetError, message
+from ansible.module_utils.podnet.core.model import is_network_name
+from ansible.module_utils.podnet.host import info
+from ansible.module_utils.podnet.keep import claim
 
 
 def argument_spec() -> dict[str, Any]:

@@ -149,15 +149,14 @@ switching:
   type: bool
 """
 
-import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import claim, converge, network
-from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError, message
-from ansible.module_utils.podnet.model import is_network_name
-from ansible.module_utils.podnet.phases import ALL, COMMIT, PHASES
+from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.errors import PodnetError, message
+from ansible.module_utils.podnet.core.model import is_network_name
+from ansible.module_utils.podnet.host import call
+from ansible.module_utils.podnet.state.phases import ALL, PHASES
 
 
 def argument_spec() -> dict[str, Any]:
@@ -182,78 +181,32 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options ask; return the result."""
     options = module.params
     plan = plan_from_text(options["plan"]) if options["plan"] else None
-    # Results are kept by the controller for every host: the plan must not come back in each.
-    options["plan"] = None
-    proof = _proof(options["proof"])
-    options["proof"] = None
+    proof = call.read_proof(options["proof"])
+    # Results are kept by the controller for every host: neither must come back in each.
+    options["plan"] = options["proof"] = None
     if options["state"] == "absent":
         name = plan.name if plan else options["name"]
         if not is_network_name(name):
             raise PodnetError(f"name: {name!r} is no name of a network; give plan, or name")
-        done = converge.remove(name, module.check_mode, options["run"], options["over"])
+        done = call.absent(name, module.check_mode, options["run"], options["over"])
+    elif plan is None:
+        raise PodnetError("plan: empty; pass what podnet_plan returned as document")
     else:
-        if plan is None:
-            raise PodnetError("plan: empty; pass what podnet_plan returned as document")
-        if not 1 <= options["rollback_timeout"] <= 3600:
-            raise PodnetError(
-                f"rollback_timeout: {options['rollback_timeout']} is not between 1 and 3600 seconds"
-            )
-        done = converge.converge(
-            plan,
-            options["node"],
+        asked = call.CallOptions(
             options["phase"],
-            module.check_mode,
+            check=module.check_mode,
             timeout=options["rollback_timeout"],
             confirming=options["confirm"],
+            attach=options["attach"],
             run=options["run"],
             over=options["over"],
             proof=proof,
             force_unproven=options["force_unproven"],
         )
-    result: dict[str, Any] = {
-        "changed": done.changed,
-        "count": len(done.changes),
-        "changes": network.commands(done.changes, 100),
-    }
-    diffs: list[dict[str, str]] = [done.diff()]
-    warnings = done.warnings
-    if options["state"] == "present":
-        result["switching"] = done.switching
-        result["armed"] = done.armed
-        if done.proof:
-            result["proof"] = done.proof
-        result["phase"] = options["phase"]
-        # A change that waits for its confirmation is not the end.
-        if options["attach"] and options["phase"] in (COMMIT, ALL) and not done.armed:
-            # Late: the other phases need none of it, and a host compiles all that it imports.
-            from ansible.module_utils.podnet import attach
-
-            attached = attach.converge(plan, options["node"], done.mtu, module.check_mode)
-            result["changed"] = done.changed or bool(attached.commands)
-            result["count"] += len(attached.commands)
-            result["changes"] = [*result["changes"], *attached.commands][:100]
-            diffs += attached.diffs
-            warnings = [*warnings, *attached.warnings]
-        if plan and options["run"] and options["phase"] in (COMMIT, ALL) and not done.armed:
-            claim.release(plan.name, options["run"])
-    for warning in warnings:
+        done = call.present(plan, options["node"], asked)
+    for warning in done.warnings:
         module.warn(warning)
-    if module._diff:
-        result["diff"] = diffs
-    return result
-
-
-def _proof(text: str | None) -> dict[str, Any] | None:
-    """Read what all hosts returned as proof; None if nobody wants one."""
-    if not text:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PodnetError(f"proof: no JSON ({error})") from error
-    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-        raise PodnetError("proof: not what the hosts' calls with phase=prepare returned as proof")
-    return found
+    return {**done.result, "diff": done.diffs} if module._diff else done.result
 
 
 def main() -> None:

@@ -127,10 +127,10 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet import probe, probe_pod
-from ansible.module_utils.podnet.document import plan_from_text
-from ansible.module_utils.podnet.errors import PodnetError, message
-from ansible.module_utils.podnet.model import Plan, is_network_name
+from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.errors import PodnetError, message
+from ansible.module_utils.podnet.core.model import Plan, is_network_name
+from ansible.module_utils.podnet.probe import probe_pod, questions
 
 
 def argument_spec() -> dict[str, Any]:
@@ -165,8 +165,8 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
         pod = vars(probe_pod.make(plan, options["node"]))
         return {"changed": True, "pod": pod}
     pod = probe_pod.read(plan.name)
-    addresses, notes = probe.outside_addresses(plan, pod, options["outside"])
-    seen = probe.probe(options["node"], pod, targets, addresses, options["outside"])
+    addresses, notes = questions.outside_addresses(plan, pod, options["outside"])
+    seen = questions.probe(options["node"], pod, targets, addresses, options["outside"])
     seen["notes"] = notes + seen["notes"]
     return dict(seen, changed=False)
 

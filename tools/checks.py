@@ -60,7 +60,7 @@ def scenarios(root: Path = ROOT) -> Iterator[str]:
         for file in root.glob(f"molecule/{name}/**/group_vars/podnet_nodes.yml"):
             used.add(_yaml(file).get("podnet_backend", "vxlan"))
     # The backends' modules are named as the backends, but for the hyphen.
-    for file in sorted((root / "module_utils/podnet/backends").glob("*.py")):
+    for file in sorted((root / "module_utils/podnet/state/backends").glob("*.py")):
         backend = file.stem.replace("_", "-")
         if file.stem in ("__init__", "base"):
             continue

@@ -2,7 +2,7 @@
 
     python tools/variables.py [--check]
 
-The table is VARIABLES in module_utils/podnet/variables.py.
+The table is VARIABLES in module_utils/podnet/plan/variables.py.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from podnet.variables import VARIABLES, Variable  # noqa: E402
+from podnet.plan.variables import VARIABLES, Variable  # noqa: E402
 
-MARK = "made by tools/variables.py from module_utils/podnet/variables.py"
+MARK = "made by tools/variables.py from module_utils/podnet/plan/variables.py"
 
 
 def document() -> str:

@@ -1,4 +1,6 @@
-"""podnet's core: pure Python that plans a pod network, and a thin edge to the kernel.
+"""podnet: plans a pod network, and makes it on hosts.
 
-Everything here that runs on hosts uses the standard library alone and Python 3.8 syntax.
+A package for each purpose; each says what comes in, where it runs, which others it imports, and
+what of the machine it touches. What runs on hosts uses the standard library alone and the syntax
+of Python 3.8.
 """

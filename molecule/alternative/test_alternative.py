@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import yaml
-from podnet.variables import VARIABLES
+from podnet.plan.variables import VARIABLES
 
 from tests.scenario.cluster import Cluster
 

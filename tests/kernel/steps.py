@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from podnet import info
-from podnet.errors import PodnetError
+from podnet.core.errors import PodnetError
+from podnet.host import info
 from podnet.kernel import run as edge
 
 _CHANGES = {

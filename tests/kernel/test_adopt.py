@@ -171,8 +171,8 @@ def test_adoption_loses_no_packet_leaves_nothing_and_resets_clean(
 
 CNI_REMOVE = """
 import json
-from podnet import cni
-cni.apply(cni.inspect_absent("podnet"), "podnet")
+from podnet.cni import configuration
+configuration.apply(configuration.inspect_absent("podnet"), "podnet")
 print(json.dumps(None))
 """
 
@@ -181,10 +181,10 @@ def cni(host: Host, plan: str) -> list[str]:
     """Do what podnet_cni does; return the files that it changed, in their order."""
     made: list[str] = host.python(f"""
 import json
-from podnet import cni
-from podnet.document import plan_from_text
-seen = cni.inspect(plan_from_text({plan!r}), {host.name!r})
-cni.apply(seen, "podnet")
+from podnet.cni import configuration
+from podnet.core.document import plan_from_text
+seen = configuration.inspect(plan_from_text({plan!r}), {host.name!r})
+configuration.apply(seen, "podnet")
 print(json.dumps([one["after_header"].replace("cni.json (absent)", "cni.json") for one in seen.diff]))
 """)
     return made

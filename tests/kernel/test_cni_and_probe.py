@@ -15,13 +15,16 @@ pytestmark = pytest.mark.kernel
 
 _PRELUDE = """
 import json, sys
-from podnet import cni, probe, probe_pod, prober, files, netns
-from podnet.cni_runtime import Chain, Attachment
-from podnet.model import Plan
+from podnet.cni import configuration
+from podnet.keep import files
+from podnet.kernel import netns
+from podnet.probe import questions, probe_pod, icmp
+from podnet.cni.chain import Attachment, PluginChain
+from podnet.core.model import Plan
 plan = Plan.from_document(json.loads({document!r}))
 def configure(**options):
-    seen = cni.inspect(plan, {node!r}, **options)
-    cni.apply(seen, plan.name)
+    seen = configuration.inspect(plan, {node!r}, **options)
+    configuration.apply(seen, plan.name)
     return seen
 """
 
@@ -41,11 +44,11 @@ def test_host_local_hands_out_exactly_the_free_addresses(three: list[Host], bits
     document["nodes"][0]["subnet"] = f"10.244.0.0/{bits}"
     document["nodes"][0]["endpoints"] = [{"name": "web", "address": "10.244.0.4"}]
     code = """
-text = cni.conflist(plan, plan.nodes["n1"], 1450, ["10.244.0.6"], "1.0.0")
+text = configuration.conflist(plan, plan.nodes["n1"], 1450, ["10.244.0.6"], "1.0.0")
 ipam = json.loads(text)["plugins"][0]["ipam"]
 one = json.dumps({"cniVersion": "1.0.0", "name": "exhaust", "plugins": [{"type": "host-local",
                   "ipam": ipam}]})
-chain = Chain.from_text(one, ["/usr/lib/cni"])
+chain = PluginChain.from_text(one, ["/usr/lib/cni"])
 handed = []
 try:
     while len(handed) < 40:
@@ -70,7 +73,7 @@ def test_pod_is_what_the_configuration_says_and_goes_without_trace(three: list[H
 configure(mtu=1400)
 pod = probe_pod.make(plan, "n1")
 record = json.loads(open("/run/podnet/podnet/probe.json").read())
-chain = Chain.from_text(record["conflist"], record["directories"])
+chain = PluginChain.from_text(record["conflist"], record["directories"])
 chain.check(Attachment(record["netns"], pod.netns), record["result"])
 probe_pod.make(plan, "n1")  # takes the place of the first
 warnings = probe_pod.remove("podnet")
@@ -97,7 +100,7 @@ def test_six_only(three: list[Host]) -> None:
     code = """
 configure(mtu=1500)
 pod = probe_pod.make(plan, "n1")
-found = probe.probe("n1", pod, {}, [], [])
+found = questions.probe("n1", pod, {}, [], [])
 probe_pod.remove("podnet")
 print(json.dumps([vars(pod), found]))
 """
@@ -148,8 +151,8 @@ print(json.dumps([said, probe_pod.exists("podnet")]))
 
 def test_reasons(three: list[Host]) -> None:
     code = """
-P = prober.Probe
-found = prober.run([P("h", "10.244.0.1"), P("h", "10.244.0.1", 1500), P("h", "192.0.2.1"),
+P = icmp.Probe
+found = icmp.run([P("h", "10.244.0.1"), P("h", "10.244.0.1", 1500), P("h", "192.0.2.1"),
     P("h", "192.0.2.1", 1501), P("h", "198.18.0.1"), P("h", "192.0.2.77"), P("h", "fd00:244::1"),
     P("h", "2001:db8::1"), P("h", "fd00:2::12", 1500), P("h", "fd00:2::12", 1501)], {"h": ""})
 print(json.dumps([one.error for one in found]))
@@ -178,10 +181,10 @@ def test_a_thousand_targets_in_the_time_of_one(three: list[Host]) -> None:
     three[0].ip("route add 10.99.0.0/22 via 192.0.2.12")
     code = """
 import time
-probes = [prober.Probe("h", f"10.99.{n // 250}.{n % 250 + 1}", size) for n in range(1000)
+probes = [icmp.Probe("h", f"10.99.{n // 250}.{n % 250 + 1}", size) for n in range(1000)
           for size in (84, 1500)]
 start = time.monotonic()
-found = prober.run(probes, {"h": ""})
+found = icmp.run(probes, {"h": ""})
 print(json.dumps([sum(one.ok for one in found), time.monotonic() - start]))
 """
     answered, seconds = python(three[0], code, plan_document(3))

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 CODE = f"""{HEAD}
-from podnet.errors import PodnetError, message
+from podnet.core.errors import PodnetError, message
 from podnet.kernel import run as edge
 
 def said(operation):
@@ -246,13 +246,13 @@ def test_who_holds_it(host: Host) -> None:
     holder = subprocess.Popen(
         [*host.enter, sys.executable, "-c",
          f"import sys; sys.path.insert(0, {str(ROOT / 'module_utils')!r})\n"
-         "from podnet.lock import held\nwith held('podnet'): print('held', flush=True); input()"],
+         "from podnet.keep.lock import held\nwith held('podnet'): print('held', flush=True); input()"],
         env={**os.environ, "SSH_CLIENT": "192.0.2.9 1 22"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
-        short = "from podnet import lock; lock.held.__wrapped__.__defaults__ = (0.3,)"
+        short = "from podnet.keep import lock; lock.held.__wrapped__.__defaults__ = (0.3,)"
         error = tried(host, VXLAN, short)
         assert "another run of podnet works on network podnet" in error
         assert ", from 192.0.2.9)" in error
@@ -283,7 +283,7 @@ def test_a_killed_runs_command_keeps_the_lock(host: Host) -> None:
         run.wait()
         waited = do(
             host,
-            "from podnet import lock\nwith lock.held('podnet'): pass\n"
+            "from podnet.keep import lock\nwith lock.held('podnet'): pass\n"
             "import os; print(json.dumps(os.path.exists('/run/late')))",
         )
         assert waited is True

@@ -21,17 +21,22 @@ LIST = [{"name": "web", "address": "10.244.0.80"}, {"name": "api"}]
 
 CODE = """
 import json
-from podnet import cni_conflist, endpoint_run, endpoints, info
-from podnet.converge import converge as network_converge
-from podnet.document import plan_from_text
-from podnet.errors import PodnetError
+from podnet.cni import conflist
+from podnet.core import endpoints
+from podnet.endpoint import endpoint_run
+from podnet.host import info, look
+from podnet.host.converge import converge as network_converge
+from podnet.core.document import plan_from_text
+from podnet.core.errors import PodnetError
 def show(done):
     return {"changed": done.changed, "lines": done.commands(), "diff": done.diff(),
             "warnings": done.warnings,
             "endpoints": {name: endpoints.plain(one) for name, one in done.entries.items()}}
 def converge(only=None, check=False, address=None):
     asked = endpoints.asked(only, address, None) if only else None
-    return show(endpoint_run.converge(plan, "n1", asked, check))
+    if check:
+        return show(endpoint_run.inspect(plan, "n1", asked, look.bridge_mtu(plan, "n1")))
+    return show(endpoint_run.converge(plan, "n1", asked))
 def remove(only=None, check=False):
     return show(endpoint_run.remove("podnet", only, check))
 """
@@ -255,7 +260,7 @@ def test_the_cni_configuration_leaves_the_addresses_out(node: Node) -> None:
     code = """
 def ranges():
     taken = endpoint_run.addresses(plan, "n1")
-    text = cni_conflist.conflist(plan, plan.nodes["n1"], 1450, taken, "1.0.0")
+    text = conflist.conflist(plan, plan.nodes["n1"], 1450, taken, "1.0.0")
     sets = json.loads(text)["plugins"][0]["ipam"]["ranges"][0]
     return [[one["rangeStart"], one["rangeEnd"]] for one in sets]
 before = ranges()

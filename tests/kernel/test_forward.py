@@ -183,8 +183,9 @@ WALKED: dict[str, dict[str, bool]] = {
 
 JUDGE = """
 import json
-from podnet import forward, info, look
-from podnet.document import plan_from_text
+from podnet.firewall import forward
+from podnet.host import info, look
+from podnet.core.document import plan_from_text
 from podnet.kernel import forward as eyes
 plan = plan_from_text({plan!r})
 seen = look.look(plan, "n1")

@@ -19,8 +19,10 @@ pytestmark = [
 HEAD = f"""
 import json, sys
 sys.path.insert(0, {str(ROOT)!r})
-from podnet import cni, converge, endpoint_run
-from podnet.document import plan_from_text
+from podnet.cni import configuration
+from podnet.endpoint import endpoint_run
+from podnet.host import converge
+from podnet.core.document import plan_from_text
 from tests.kernel import steps
 
 def network(text, *phases):
@@ -130,14 +132,14 @@ def test_cni(host: Host) -> None:
 network({VXLAN!r})()
 plan = plan_from_text({VXLAN!r})
 def run():
-    cni.apply(cni.inspect(plan, "n1", 1450, install="package"), "podnet")
+    configuration.apply(configuration.inspect(plan, "n1", 1450, install="package"), "podnet")
 def back():
-    cni.apply(cni.inspect_absent("podnet"), "podnet")
+    configuration.apply(configuration.inspect_absent("podnet"), "podnet")
 run()
 back()  # Directories stay remembered until the network itself goes.
-found = steps.walk(run, run, back, lambda: not cni.inspect(plan, "n1", 1450, install="package").changed)
+found = steps.walk(run, run, back, lambda: not configuration.inspect(plan, "n1", 1450, install="package").changed)
 run()
-gone = steps.walk(back, back, run, lambda: not cni.inspect_absent("podnet").changed)
+gone = steps.walk(back, back, run, lambda: not configuration.inspect_absent("podnet").changed)
 print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
 """
     walked(host, code)
@@ -151,10 +153,10 @@ def test_endpoints(host: Host) -> None:
 network({VXLAN!r})()
 plan = plan_from_text({text!r})
 def run():
-    endpoint_run.converge(plan, "n1", None, False)
+    endpoint_run.converge(plan, "n1", None)
 def back():
     endpoint_run.remove("podnet", None, False)
-found = steps.walk(run, run, back, lambda: not endpoint_run.converge(plan, "n1", None, True).changed)
+found = steps.walk(run, run, back, lambda: not endpoint_run.inspect(plan, "n1").changed)
 run()
 gone = steps.walk(back, back, run, lambda: not endpoint_run.remove("podnet", None, True).changed)
 print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
@@ -170,7 +172,8 @@ def test_readers_of_files_are_told_by_whoever_ends_the_work(host: Host) -> None:
     code = f"""
 import os
 from pathlib import Path
-from podnet import look, others
+from podnet.host import look
+from podnet.state import managers
 from podnet.kernel import services
 LOG = Path("/run/told.json")
 
@@ -188,7 +191,7 @@ services.settle = settle
 plain = network({VXLAN!r})
 def managed(operation):
     def run():
-        look._managers = lambda node: frozenset(others.SIGNS)
+        look._managers = lambda node: frozenset(managers.SIGNS)
         return operation()
     return run
 run = managed(network({json.dumps(document)!r}))

@@ -20,9 +20,9 @@ pytestmark = [
 
 HEAD = """
 import json, sys
-from podnet import converge, info, network
-from podnet.document import plan_from_text
-from podnet.errors import PodnetError
+from podnet.host import converge, info, target
+from podnet.core.document import plan_from_text
+from podnet.core.errors import PodnetError
 """
 
 
@@ -38,7 +38,7 @@ def converge(host: Host, plan: str, phase: str = "all", check: bool = False) -> 
     code = f"""{HEAD}
 try:
     done = converge.converge(plan_from_text({plan!r}), {host.name!r}, {phase!r}, {check!r})
-    print(json.dumps({{"lines": network.commands(done.changes, 999), "diff": done.diff(),
+    print(json.dumps({{"lines": target.commands(done.changes, 999), "diff": done.diff(),
                        "switching": done.switching}}))
 except PodnetError as error:
     print(json.dumps({{"error": str(error)}}))

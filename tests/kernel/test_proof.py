@@ -14,8 +14,9 @@ pytestmark = pytest.mark.kernel
 
 _PRELUDE = """
 import json, os, time
-from podnet import cni, exchange, probe, probe_pod, responder
-from podnet.model import Plan
+from podnet.cni import configuration
+from podnet.probe import udp_tcp, questions, probe_pod, responder
+from podnet.core.model import Plan
 plan = Plan.from_document(json.loads({document!r}))
 """
 
@@ -34,7 +35,7 @@ def pair() -> Iterator[list[Host]]:
         for host in made:
             code = """
 os.makedirs("/opt/cni/bin", exist_ok=True)
-cni.apply(cni.inspect(plan, {name!r}, mtu=1500), plan.name)
+configuration.apply(configuration.inspect(plan, {name!r}, mtu=1500), plan.name)
 print(json.dumps(vars(probe_pod.make(plan, {name!r}))))
 """
             pods[host.name] = python(host, code.format(name=host.name))
@@ -55,9 +56,9 @@ def asked(host: Host, patient: bool = False) -> dict[str, Any]:
     """Return what this host finds when it asks the other; not `patient`: when it is found soon."""
     code = f"""
 if not {patient}:
-    exchange.TRIES, exchange.DEADLINE, exchange.TCP_DEADLINE = (0.0, 0.3), 1.0, 1.0
+    udp_tcp.TRIES, udp_tcp.DEADLINE, udp_tcp.TCP_DEADLINE = (0.0, 0.3), 1.0, 1.0
 pod = probe_pod.read("podnet")
-print(json.dumps(probe.probe({host.name!r}, pod, {pods!r}, [], [])))
+print(json.dumps(questions.probe({host.name!r}, pod, {pods!r}, [], [])))
 """
     found: dict[str, Any] = python(host, code)
     return found
@@ -217,12 +218,12 @@ def test_three_hundred_peers_at_once(pair: list[Host]) -> None:
     """More connections than a process may have files open."""
     code = f"""
 import resource
-from podnet.prober import Probe
+from podnet.probe.icmp import Probe
 resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
 target = {pods!r}["n2"]
 pod = probe_pod.read("podnet")
-probes = probe.between("pod", target["address"], 1500, target) * 300
-found = probe.ask(probes, {{"pod": pod.netns}})
+probes = questions.between("pod", target["address"], 1500, target) * 300
+found = questions.ask(probes, {{"pod": pod.netns}})
 print(json.dumps([len(found), sum(one.ok for one in found)]))
 """
     assert python(pair[0], code) == [1800, 1800]

@@ -14,9 +14,11 @@ pytestmark = pytest.mark.kernel
 
 _HEAD = """
 import json, os, time
-from podnet import cni, converge, exchange, network, prober
-from podnet.document import plan_from_text
-from podnet.errors import PodnetError
+from podnet.cni import configuration
+from podnet.host import converge, target
+from podnet.probe import udp_tcp, icmp
+from podnet.core.document import plan_from_text
+from podnet.core.errors import PodnetError
 """
 
 
@@ -42,14 +44,14 @@ def call(
     is code that runs first."""
     code = f"""{_HEAD}{before}
 if {soon}:
-    exchange.TRIES, exchange.DEADLINE, exchange.TCP_DEADLINE = (0.0, 0.3), 1.2, 1.2
+    udp_tcp.TRIES, udp_tcp.DEADLINE, udp_tcp.TCP_DEADLINE = (0.0, 0.3), 1.2, 1.2
 plan = plan_from_text({plan!r})
 try:
     done = converge.converge(plan, {host.name!r}, {phase!r}, False, proof={proof!r},
                              force_unproven={forced!r})
     if {phase!r} in ("all", "commit"):
         os.makedirs("/opt/cni/bin", exist_ok=True)
-        cni.apply(cni.inspect(plan, {host.name!r}, done.mtu), plan.name)
+        configuration.apply(configuration.inspect(plan, {host.name!r}, done.mtu), plan.name)
     print(json.dumps({{"proof": done.proof, "warnings": done.warnings}}))
 except PodnetError as error:
     print(json.dumps({{"error": str(error)}}))
@@ -220,7 +222,7 @@ def test_the_real_way_is_asked_after_the_routes_moved(pair: list[Host]) -> None:
         "ip daddr 10.244.1.0/24 drop; }; }"
     )
     spoil = f"""
-from podnet import probe_pod
+from podnet.probe import probe_pod
 rejoin = probe_pod.rejoin
 probe_pod.rejoin = lambda name: (rejoin(name), os.system("nft '{drops}'"))
 """

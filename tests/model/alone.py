@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from podnet import phases
-from podnet.model import Plan
+from podnet.core.model import Plan
+from podnet.state import phases
 
 from . import machine, network
 from .delivery import Underlay

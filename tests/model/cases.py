@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from podnet.model import Plan
+from podnet.core.model import Plan
 
 from .alone import Case
 from .machine import Snapshot

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from podnet import course, phases
-from podnet.model import Plan
+from podnet.core.model import Plan
+from podnet.run import course
+from podnet.state import phases
 
 from . import machine, network
 from .alone import Alone, Case, Counterexample, Reached, Stretch, Where

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from podnet.model import pack
+from podnet.core.model import pack
 
 MAIN = "main"
 

@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unittest import mock
 
-from podnet import boot, converge, files, lock, look, others, proof, rollback
-from podnet.adopt import Found
-from podnet.diff import Change
-from podnet.errors import PodnetError
-from podnet.files import LinkChange, TextChange
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
+from podnet.host import converge, look, rollback, switch_proof
+from podnet.keep import boot, files, lock
+from podnet.keep.files import LinkChange, TextChange
 from podnet.kernel import adopt as kernel_adopt
 from podnet.kernel import forward, observe, pods, run, services
 from podnet.kernel import preflight as kernel_preflight
-from podnet.model import Plan
-from podnet.preflight import Facts, Questions
-from podnet.state import Chain, Port, Rule
+from podnet.state import managers
+from podnet.state.adopt import Found
+from podnet.state.diff import Change
+from podnet.state.preflight import Facts, Questions
+from podnet.state.state import Chain, Port, Rule
 
 from . import answers
 from .kernel import Chains, Kernel, Refused
@@ -372,9 +374,9 @@ def _replacements() -> list[tuple[object, object]]:
         (rollback.note_written, _as("note_written")),
         (rollback.confirm, _as("disarm")),
         (rollback.settle, _as("disarm")),
-        (proof.begin, lambda *_: {}),
-        (proof.end, lambda *_: []),
-        (proof.Proof, _Proof),
+        (switch_proof.begin, lambda *_: {}),
+        (switch_proof.end, lambda *_: []),
+        (switch_proof.Proof, _Proof),
     ]
 
 
@@ -382,7 +384,7 @@ def _replacements() -> list[tuple[object, object]]:
 def edge_replaced() -> Iterator[None]:
     """Let the core work on `Machine`s for a while, wherever it imported the edge's functions."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(others, "SIGNS", {}))
+        stack.enter_context(mock.patch.object(managers, "SIGNS", {}))
         wanted = {id(real): stand_in for real, stand_in in _replacements()}
         for name, module in list(sys.modules.items()):
             if name == "podnet" or name.startswith("podnet."):

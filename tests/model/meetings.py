@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from podnet.model import Plan
+from podnet.core.model import Plan
 
 from . import network
 from .alone import Case, Counterexample, Reached

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
 
-from podnet import boot, converge, diff, network, phases
-from podnet.diff import Change
-from podnet.state import State
+from podnet.host import converge, target
+from podnet.keep import boot
+from podnet.state import diff, phases
+from podnet.state.diff import Change
+from podnet.state.state import State
 
 Changes = list[Change]
 
@@ -110,7 +112,7 @@ def _final_boot(seen: Any, phase: str) -> State:
     return after
 
 
-_network_target = network.target
+_network_target = target.target
 
 
 def _without_peers(state: State) -> Mapping[str, str]:
@@ -129,7 +131,7 @@ def _both(name: str, stand_in: Any, *modules: Any) -> tuple[tuple[Any, str, Any]
 
 
 def _ordered(late: Callable[[Change], bool]) -> tuple[tuple[Any, str, Any], ...]:
-    return _both("changes", _reordered(late), diff, converge, network)
+    return _both("changes", _reordered(late), diff, converge, target)
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -138,7 +140,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a route is deleted before it is added": Mutant(
         "VXLAN to host-gw",
-        _both("changes", _delete_first, diff, converge, network),
+        _both("changes", _delete_first, diff, converge, target),
         ("in shift of", "ip route del 10.244.", "drops it"),
     ),
     "neighbours after the routes that use them": Mutant(
@@ -173,7 +175,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "boot files written early": Mutant(
         "VXLAN to host-gw",
-        _both("target", _final_boot, network, converge),
+        _both("target", _final_boot, target, converge),
         ("up again after a reboot", "in prepare of", "drops it"),
     ),
     "boot files without FDB": Mutant(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from podnet.model import Plan, offset, split_cidr
+from podnet.core.model import Plan, offset, split_cidr
 
 from tests.kernel.netns_hosts import plan_document
 

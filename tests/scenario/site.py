@@ -35,7 +35,7 @@ with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
     archive.write(base64.b64decode("ARCHIVE"))
     archive.flush()
     sys.path.insert(0, archive.name)
-    from podnet import info
+    from podnet.host import info
     state = info.observed("podnet")
 def said(*argv):
     return subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True).stdout

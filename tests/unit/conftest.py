@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from podnet import files
+from podnet.keep import files
 
 # The same inputs in every run: what a test says of a change must not depend on luck. To search
 # further: HYPOTHESIS_PROFILE=default python -m pytest tests/unit

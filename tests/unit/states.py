@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from podnet.diff import Change
-from podnet.state import Accept, DeviceKey, Rule, State, make_rule
+from podnet.state.diff import Change
+from podnet.state.state import Accept, DeviceKey, Rule, State, make_rule
 
 
 def read(path: Path) -> Any:

@@ -5,16 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from podnet import adopt
-from podnet.diff import changes
-from podnet.document import plan_from_text
-from podnet.errors import PodnetError
+from podnet.core.document import plan_from_text
+from podnet.core.errors import PodnetError
 from podnet.kernel import adopt as kernel
 from podnet.kernel import services
 from podnet.kernel.run import Result
-from podnet.phases import COMMIT, PREPARE, SHIFT, target
-from podnet.record import Record
-from podnet.state import Leftover, Link, State
+from podnet.state import adopt
+from podnet.state.diff import changes
+from podnet.state.phases import COMMIT, PREPARE, SHIFT, target
+from podnet.state.record import Record
+from podnet.state.state import Leftover, Link, State
 
 from tests.kernel.netns_hosts import plan_document
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from podnet import allocations_store as store
-from podnet.allocations_file import parse
-from podnet.errors import PodnetError
-from podnet.plan_run import run
+from podnet.core.errors import PodnetError
+from podnet.plan import allocations_store as store
+from podnet.plan.allocations_file import parse
+from podnet.plan.plan_run import run
 
 
 def hosts(directory: Path, *names: str) -> list[dict[str, Any]]:

@@ -19,16 +19,16 @@ WALKERS = ("tests/unit/test_cases.py", "tests/unit/test_plan_cases.py")
 
 #: The modules that decide, each branch of which has a case.
 DECIDES = (
-    "backends/__init__",
-    "backends/base",
-    "backends/host_gw",
-    "backends/vxlan",
-    "course",
-    "desire",
-    "diff",
-    "host",
-    "phases",
-    "underlay",
+    "plan/underlay",
+    "run/course",
+    "state/backends/__init__",
+    "state/backends/base",
+    "state/backends/host_gw",
+    "state/backends/vxlan",
+    "state/desire",
+    "state/diff",
+    "state/host_view",
+    "state/phases",
 )
 
 

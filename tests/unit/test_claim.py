@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from podnet import claim, this_run
-from podnet.errors import PodnetError
+from podnet.core import run_name
+from podnet.core.errors import PodnetError
+from podnet.keep import claim
+from podnet.run import run_id
 
 ONE = "1764036785.25 4711 8f14e45f ops@one"
 OTHER = "1764036790.00 12 8f14e45f ops@other"
@@ -44,7 +46,7 @@ def test_a_run_that_has_ended_or_is_long_silent_is_in_nobodys_way(directory: Pat
     held = claim.take("net", ONE)
     assert held is not None
     assert held.run == OTHER
-    long_ago = time.time() - claim.LASTS - 1
+    long_ago = time.time() - run_name.LASTS - 1
     os.utime(directory / "net.run", (long_ago, long_ago))
     claim.renew("net", ONE, ())
     (directory / "other.lock").touch()
@@ -70,7 +72,7 @@ def test_what_somebody_wrote_into_the_file_is_told_but_not_believed(directory: P
     (directory / "net.run").write_bytes(b"\xff\x00; rm -rf /\n" * 1000)
     held = claim.take("net", ONE)
     assert held is not None
-    assert this_run.has_ended(held.run, held.idle)
+    assert run_id.has_ended(held.run, held.idle)
     with pytest.raises(PodnetError, match="at work on this host: unknown"):
         claim.renew("net", ONE, ())
     claim.renew("net", ONE, [held.run])
@@ -78,30 +80,30 @@ def test_what_somebody_wrote_into_the_file_is_told_but_not_believed(directory: P
 
 def test_a_run_is_a_process_here_or_nobody_knows() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        run = this_run.name(process.pid)
-        assert run == this_run.name(process.pid)
-        assert not this_run.has_ended(run, 0)
+        run = run_id.name(process.pid)
+        assert run == run_id.name(process.pid)
+        assert not run_id.has_ended(run, 0)
         begun, pid, machine, who = run.split(" ")
         # Another process of that id, began at another time.
-        assert this_run.has_ended(f"{float(begun) - 9:.2f} {pid} {machine} {who}", 0)
-        assert not this_run.has_ended(f"{float(begun) - 9:.2f} {pid} 00000000 {who}", 0)
-        assert this_run.has_ended(f"{begun} {pid} 00000000 {who}", claim.LASTS)
+        assert run_id.has_ended(f"{float(begun) - 9:.2f} {pid} {machine} {who}", 0)
+        assert not run_id.has_ended(f"{float(begun) - 9:.2f} {pid} 00000000 {who}", 0)
+        assert run_id.has_ended(f"{begun} {pid} 00000000 {who}", run_name.LASTS)
         process.kill()
-    assert this_run.has_ended(run, 0)
+    assert run_id.has_ended(run, 0)
     # What a host says in its place is no run, and no error of ours.
-    assert this_run.has_ended(f"when who {machine} {who}", 0)
+    assert run_id.has_ended(f"when who {machine} {who}", 0)
 
 
 def test_of_two_that_wait_for_each_other_the_younger_gives_up_first() -> None:
     def waits(run: str, holder: str, attempts: int) -> bool:
         foreign = holder.replace("8f14e45f", "00000000")
         seen = {"held": {"run": foreign, "idle": 1.0}, "attempts": attempts}
-        return not this_run.settled(seen, run)
+        return not run_id.settled(seen, run)
 
-    assert claim.is_older(ONE, OTHER)
-    assert waits(ONE, OTHER, this_run.WAIT_YOUNGER)
-    assert not waits(ONE, OTHER, this_run.WAIT_OLDER)
+    assert run_name.is_older(ONE, OTHER)
+    assert waits(ONE, OTHER, run_id.WAIT_YOUNGER)
+    assert not waits(ONE, OTHER, run_id.WAIT_OLDER)
     assert waits(OTHER, ONE, 1)
-    assert not waits(OTHER, ONE, this_run.WAIT_YOUNGER)
-    assert this_run.settled({"failed": True}, ONE)
-    assert this_run.settled({"held": {"run": "gone", "idle": 0.0}, "attempts": 1}, ONE)
+    assert not waits(OTHER, ONE, run_id.WAIT_YOUNGER)
+    assert run_id.settled({"failed": True}, ONE)
+    assert run_id.settled({"held": {"run": "gone", "idle": 0.0}, "attempts": 1}, ONE)

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from podnet import cni, files
-from podnet.errors import PodnetError
-from podnet.model import Cni, Endpoint, Node, Plan
+from podnet.cni import configuration
+from podnet.core.errors import PodnetError
+from podnet.core.model import Cni, Endpoint, Node, Plan
+from podnet.keep import files
 
 VERSIONS = ["0.3.1", "0.4.0", "1.0.0"]
 
@@ -66,25 +67,25 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     made = Root(tmp_path)
     monkeypatch.setattr(files, "STATE", str(tmp_path / "etc" / "podnet"))
     monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "etc" / "podnet" / "directories"))
-    monkeypatch.setattr(cni, "DISTRIBUTION_DIRS", (str(made.distribution),))
-    monkeypatch.setattr(cni, "LEASES", str(tmp_path / "var" / "lib" / "cni" / "networks"))
-    monkeypatch.setattr(cni, "_RUNTIME_CACHES", (str(tmp_path / "var/lib/cni/results"),))
-    monkeypatch.setattr(cni, "ARCHIVES", str(tmp_path / "opt" / "podnet" / "cni"))
+    monkeypatch.setattr(configuration, "DISTRIBUTION_DIRS", (str(made.distribution),))
+    monkeypatch.setattr(configuration, "LEASES", str(tmp_path / "var" / "lib" / "cni" / "networks"))
+    monkeypatch.setattr(configuration, "_RUNTIME_CACHES", (str(tmp_path / "var/lib/cni/results"),))
+    monkeypatch.setattr(configuration, "ARCHIVES", str(tmp_path / "opt" / "podnet" / "cni"))
     (tmp_path / "etc").mkdir()
     (tmp_path / "opt").mkdir()
     (tmp_path / "var").mkdir()
     return made
 
 
-def done(plan: Plan, **options: Any) -> cni.Inspection:
-    seen = cni.inspect(plan, "n1", **options)
-    cni.apply(seen, plan.name)
+def done(plan: Plan, **options: Any) -> configuration.Inspection:
+    seen = configuration.inspect(plan, "n1", **options)
+    configuration.apply(seen, plan.name)
     return seen
 
 
-def removed(plan: Plan) -> cni.Inspection:
-    seen = cni.inspect_absent(plan.name, plan)
-    cni.apply(seen, plan.name)
+def removed(plan: Plan) -> configuration.Inspection:
+    seen = configuration.inspect_absent(plan.name, plan)
+    configuration.apply(seen, plan.name)
     return seen
 
 
@@ -92,7 +93,7 @@ def test_life_of_a_configuration(root: Root) -> None:
     root.plugins()
     before = root.tree()
     plan = root.plan()
-    assert cni.inspect(plan, "n1", install="package").changed
+    assert configuration.inspect(plan, "n1", install="package").changed
     assert root.tree() == before, "looking changes nothing"
     seen = done(plan, install="package")
     assert seen.changed
@@ -101,14 +102,14 @@ def test_life_of_a_configuration(root: Root) -> None:
     assert json.loads((root.conf / "10-podnet.conflist").read_text())["name"] == "podnet"
     assert str(Path(root.bin / "bridge").readlink()) == str(root.distribution / "bridge")
     assert names(root.bin) == ["bridge", "host-local", "loopback", "portmap"]
-    again = cni.inspect(plan, "n1", install="package")
+    again = configuration.inspect(plan, "n1", install="package")
     assert not again.changed
     assert again.diff == []
 
     # A link once made stays, whatever is said later.
-    assert not cni.inspect(plan, "n1").changed
+    assert not configuration.inspect(plan, "n1").changed
 
-    leases = Path(cni.LEASES) / "podnet"
+    leases = Path(configuration.LEASES) / "podnet"
     leases.mkdir(parents=True)
     (leases / "last_reserved_ip.0").write_text("10.244.0.2")
     (leases.parent.parent / "results").mkdir()
@@ -116,7 +117,7 @@ def test_life_of_a_configuration(root: Root) -> None:
     assert gone.changed
     assert gone.warnings == []
     assert root.tree() == before
-    assert not cni.inspect_absent("podnet", plan).changed
+    assert not configuration.inspect_absent("podnet", plan).changed
 
 
 @pytest.mark.parametrize("drift", ["gone", "changed", "mode", "record", "link"])
@@ -132,14 +133,14 @@ def test_drift_is_repaired(root: Root, drift: str) -> None:
     elif drift == "mode":
         path.chmod(0o600)
     elif drift == "record":
-        Path(cni.record_path("podnet")).unlink()
+        Path(configuration.record_path("podnet")).unlink()
     else:
         (root.bin / "bridge").unlink()
     seen = done(plan, install="package")
     if drift != "record":
         assert len(seen.diff) == 1
     assert seen.changed
-    assert not cni.inspect(plan, "n1", install="package").changed
+    assert not configuration.inspect(plan, "n1", install="package").changed
 
 
 def test_plugin_missing_is_an_error_before_anything_is_written(root: Root) -> None:
@@ -147,19 +148,19 @@ def test_plugin_missing_is_an_error_before_anything_is_written(root: Root) -> No
         root.plugin(name)
     before = root.tree()
     with pytest.raises(PodnetError) as caught:
-        cni.inspect(root.plan(), "n1")
+        configuration.inspect(root.plan(), "n1")
     assert str(caught.value) == (
         f"n1: CNI plugin portmap not found in {root.bin}, {root.distribution}; install the CNI "
         "plugins, or set podnet_cni_install to package or archive"
     )
     assert root.tree() == before
-    assert cni.inspect(root.plan(), "n1", demand_plugins=False).missing == ["portmap"]
+    assert configuration.inspect(root.plan(), "n1", demand_plugins=False).missing == ["portmap"]
 
 
 def test_version_is_what_all_speak(root: Root) -> None:
     root.plugins()
     root.plugin("portmap", root.bin, ["0.3.0", "0.3.1"])
-    seen = cni.inspect(root.plan(), "n1")
+    seen = configuration.inspect(root.plan(), "n1")
     assert seen.cni_version == "0.3.1"
     assert seen.plugins["portmap"] == str(root.bin / "portmap")
     assert "bridge, host-local found in" in seen.warnings[0]
@@ -178,7 +179,7 @@ def test_broken_plugin(root: Root, script: str, message: str) -> None:
     root.plugins()
     (root.distribution / "portmap").write_text(script)
     with pytest.raises(PodnetError, match=message):
-        cni.inspect(root.plan(), "n1")
+        configuration.inspect(root.plan(), "n1")
 
 
 def test_renamed_file_leaves_no_second_one(root: Root) -> None:
@@ -187,7 +188,7 @@ def test_renamed_file_leaves_no_second_one(root: Root) -> None:
     seen = done(root.plan(conf_name="20-podnet.conflist"))
     assert seen.warnings == []
     assert names(root.conf) == ["20-podnet.conflist"]
-    assert not cni.inspect(root.plan(conf_name="20-podnet.conflist"), "n1").changed
+    assert not configuration.inspect(root.plan(conf_name="20-podnet.conflist"), "n1").changed
 
 
 def test_foreign_files(root: Root) -> None:
@@ -198,7 +199,7 @@ def test_foreign_files(root: Root) -> None:
     (root.conf / "07-ours.json").write_text('{"name": "podnet"}')
     (root.conf / "01-readme.txt").write_text("")
     (root.conf / "99-loopback.conf").write_text('{"name": "lo"}')
-    warnings = cni.inspect(root.plan(), "n1").warnings
+    warnings = configuration.inspect(root.plan(), "n1").warnings
     assert len(warnings) == 3
     assert "05-calico.conflist: sorts before 10-podnet.conflist" in warnings[0]
     assert "network 'k8s-pod-network'" in warnings[0]
@@ -217,8 +218,8 @@ def test_a_foreign_file_of_our_name_is_refused_and_kept(root: Root, content: str
     path = root.conf / "10-podnet.conflist"
     path.write_text(content)
     with pytest.raises(PodnetError, match="podnet did not write it"):
-        cni.inspect(root.plan(), "n1")
-    assert not cni.inspect_absent("podnet", root.plan()).changed
+        configuration.inspect(root.plan(), "n1")
+    assert not configuration.inspect_absent("podnet", root.plan()).changed
     assert path.read_text() == content
 
 
@@ -230,7 +231,7 @@ def test_two_networks_share_links_and_directories(root: Root) -> None:
     done(blue, install="package")
     removed(red)
     assert (root.bin / "bridge").exists()
-    assert not cni.inspect(blue, "n1", install="package").changed
+    assert not configuration.inspect(blue, "n1", install="package").changed
     removed(blue)
     assert root.tree() == before
 
@@ -239,7 +240,7 @@ def test_leases_of_running_pods_stay(root: Root) -> None:
     root.plugins(root.bin)
     plan = root.plan()
     done(plan)
-    leases = Path(cni.LEASES) / "podnet"
+    leases = Path(configuration.LEASES) / "podnet"
     leases.mkdir(parents=True)
     (leases / "10.244.0.3").write_text("pod\neth0")
     assert "pods still hold 1 address(es) (10.244.0.3)" in removed(plan).warnings[0]
@@ -251,61 +252,61 @@ def test_recorded_endpoints_are_reserved(root: Root) -> None:
     path = Path(files.STATE) / "podnet" / "endpoints.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"web": {"address": "10.244.0.254", "address6": ""}}')
-    assert '"rangeEnd": "10.244.0.253"' in cni.inspect(root.plan(), "n1").content
+    assert '"rangeEnd": "10.244.0.253"' in configuration.inspect(root.plan(), "n1").content
     for bad in ("[]", "{", '{"web": 1}', '{"web": {"address": "x"}}'):
         path.write_text(bad)
         with pytest.raises(PodnetError, match=r"endpoints\.json: damaged"):
-            cni.inspect(root.plan(), "n1")
+            configuration.inspect(root.plan(), "n1")
 
 
 def test_archive_moves_and_goes(root: Root) -> None:
     for number in ("1111", "2222"):
-        root.plugins(Path(cni.ARCHIVES) / number)
-    one, two = (f"{cni.ARCHIVES}/{number}" for number in ("1111", "2222"))
+        root.plugins(Path(configuration.ARCHIVES) / number)
+    one, two = (f"{configuration.ARCHIVES}/{number}" for number in ("1111", "2222"))
     done(root.plan(), install="archive", archive_dir=one)
     assert str(Path(root.bin / "bridge").readlink()) == one + "/bridge"
     done(root.plan(), install="archive", archive_dir=two)
     assert str(Path(root.bin / "bridge").readlink()) == two + "/bridge"
-    assert names(cni.ARCHIVES) == ["2222"]
-    assert not cni.inspect(root.plan(), "n1", install="archive").changed
+    assert names(configuration.ARCHIVES) == ["2222"]
+    assert not configuration.inspect(root.plan(), "n1", install="archive").changed
     removed(root.plan())
-    assert not Path(cni.ARCHIVES).parent.exists()
+    assert not Path(configuration.ARCHIVES).parent.exists()
     with pytest.raises(PodnetError, match="archive_dir"):
-        cni.inspect(root.plan(), "n1", install="archive", archive_dir="/etc")
+        configuration.inspect(root.plan(), "n1", install="archive", archive_dir="/etc")
 
 
 def test_the_archive_that_was_asked_for_is_what_counts(root: Root) -> None:
     root.plugins()
     done(root.plan(), install="package")
-    asked = f"{cni.ARCHIVES}/3333"
+    asked = f"{configuration.ARCHIVES}/3333"
     options: dict[str, Any] = {"install": "archive", "archive_dir": asked}
-    seen = cni.inspect(root.plan(), "n1", demand_plugins=False, **options)
+    seen = configuration.inspect(root.plan(), "n1", demand_plugins=False, **options)
     assert seen.missing == ["bridge", "host-local", "portmap"]
     root.plugins(Path(asked))
     done(root.plan(), **options)
     assert str((root.bin / "bridge").readlink()) == asked + "/bridge"
-    assert not cni.inspect(root.plan(), "n1").changed
+    assert not configuration.inspect(root.plan(), "n1").changed
 
 
 def test_a_record_is_no_order_to_delete_anything(root: Root) -> None:
     root.plugins(root.bin)
-    path = Path(cni.record_path("podnet"))
+    path = Path(configuration.record_path("podnet"))
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"path": "/etc/passwd", "archive_dir": "/etc", "links": []}))
-    seen = cni.inspect_absent("podnet")
+    seen = configuration.inspect_absent("podnet")
     assert [change.path for change in seen.changes] == [str(path)]
 
 
 def test_bad_arguments(root: Root) -> None:
     root.plugins(root.bin)
     with pytest.raises(PodnetError, match="n9: not in the plan"):
-        cni.inspect(root.plan(), "n9")
+        configuration.inspect(root.plan(), "n9")
     with pytest.raises(PodnetError, match=r"does not end in \.conflist"):
-        cni.inspect(root.plan(conf_name="10-podnet.conf"), "n1")
+        configuration.inspect(root.plan(conf_name="10-podnet.conf"), "n1")
     with pytest.raises(PodnetError, match="mtu: 100 is not between"):
-        cni.inspect(root.plan(), "n1", 100)
+        configuration.inspect(root.plan(), "n1", 100)
     with pytest.raises(PodnetError, match="reserved address"):
-        cni.inspect(root.plan(), "n1", reserved=["x"])
+        configuration.inspect(root.plan(), "n1", reserved=["x"])
 
 
 def test_mtu_without_a_bridge_is_what_the_network_would_have(
@@ -313,9 +314,9 @@ def test_mtu_without_a_bridge_is_what_the_network_would_have(
 ) -> None:
     root.plugins(root.bin)
     final = SimpleNamespace(links={"cni0": SimpleNamespace(mtu=1430)})
-    monkeypatch.setattr(cni, "interface_mtu", lambda _bridge: None)
-    monkeypatch.setattr(cni, "look", lambda _plan, _node: SimpleNamespace(final=final))
-    assert cni.inspect(root.plan(mtu="auto"), "n1").mtu == 1430
-    monkeypatch.setattr(cni, "interface_mtu", lambda _bridge: 1400)
-    assert cni.inspect(root.plan(mtu="auto"), "n1").mtu == 1400
-    assert cni.inspect(root.plan(mtu="auto"), "n1", 1300).mtu == 1300
+    monkeypatch.setattr(configuration, "interface_mtu", lambda _bridge: None)
+    monkeypatch.setattr(configuration, "look", lambda _plan, _node: SimpleNamespace(final=final))
+    assert configuration.inspect(root.plan(mtu="auto"), "n1").mtu == 1430
+    monkeypatch.setattr(configuration, "interface_mtu", lambda _bridge: 1400)
+    assert configuration.inspect(root.plan(mtu="auto"), "n1").mtu == 1400
+    assert configuration.inspect(root.plan(mtu="auto"), "n1", 1300).mtu == 1300

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podnet.cni_conflist import best_version, conflist, extra_plugins, free_ranges, plugin_types
-from podnet.errors import PodnetError
-from podnet.model import Cni, Endpoint, Node, Plan, unpack
+from podnet.cni.conflist import best_version, conflist, extra_plugins, free_ranges, plugin_types
+from podnet.core.errors import PodnetError
+from podnet.core.model import Cni, Endpoint, Node, Plan, unpack
 
 
 def plan(**changes: Any) -> Plan:

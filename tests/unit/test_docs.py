@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from podnet.variables import BY_NAME
+from podnet.plan.variables import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

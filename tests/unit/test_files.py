@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from podnet import files
-from podnet.errors import PodnetError
+from podnet.core.errors import PodnetError
+from podnet.keep import files
 
 
 def names(directory: Path) -> list[str]:

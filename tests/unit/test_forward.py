@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podnet import filter_iptables, filter_nft, forward
-from podnet.diff import changes
-from podnet.document import plan_from_text
-from podnet.forward import Forwarder
-from podnet.state import Accept, State
+from podnet.core.document import plan_from_text
+from podnet.firewall import forward
+from podnet.firewall import iptables as filter_iptables
+from podnet.firewall import nft as filter_nft
+from podnet.firewall.forward import Forwarder
+from podnet.state.diff import changes
+from podnet.state.state import Accept, State
 
 from tests.kernel.netns_hosts import plan_document
 

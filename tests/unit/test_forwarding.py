@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from podnet import forwarding
-from podnet.diff import changes
-from podnet.phases import PREPARE, target
-from podnet.state import Link, State
+from podnet.state import forwarding
+from podnet.state.diff import changes
+from podnet.state.phases import PREPARE, target
+from podnet.state.state import Link, State
 
 IP, DEFAULT = forwarding.IP_FORWARD, forwarding.DEFAULT
 CNI, ETH, VTEP = (forwarding.key(one) for one in ("cni0", "eth0", "flannel.1"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from podnet.guests import addresses
+from podnet.state.foreign_addresses import addresses
 
 CIDRS = ["10.244.0.0/16", "fd00:244::/48"]
 

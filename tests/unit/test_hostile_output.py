@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from podnet import files, info
-from podnet.errors import PodnetError
-from podnet.kernel import endpoints, pods, shape
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
+from podnet.host import info
+from podnet.host.look import look
+from podnet.keep import files
+from podnet.kernel import endpoints, pods, schema
 from podnet.kernel import run as edge
-from podnet.look import look
-from podnet.model import Plan
-from podnet.state import Port
+from podnet.state.state import Port
 
 from tests.kernel.netns_hosts import plan_document
 from tests.unit.test_plan_properties import hostile
@@ -243,9 +244,9 @@ def everything(said: dict[str, Any]) -> None:
         if said["links"] != LINKS:
             attempts += [
                 lambda: pods.with_inner_ends(
-                    {"veth1": Port(1450)}, edge.read_json(["ip"], shape.link)
+                    {"veth1": Port(1450)}, edge.read_json(["ip"], schema.link)
                 ),
-                lambda: endpoints.observe(["web"], edge.read_json(["ip"], shape.link)),
+                lambda: endpoints.observe(["web"], edge.read_json(["ip"], schema.link)),
             ]
         for attempt in attempts:
             try:

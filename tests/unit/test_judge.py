@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from podnet import judge
-from podnet.judge import Asked
+from podnet.core import verdict
+from podnet.core.verdict import Asked
 
 ALL = [(protocol, size) for protocol in ("icmp", "udp", "tcp") for size in ("small", "full")]
 
@@ -62,7 +62,7 @@ def asked(*silent: str, **reasons: str) -> list[Asked]:
     ],
 )
 def test_what_answers_mean(answers: list[Asked], word: str, fault: str) -> None:
-    found = judge.judge(answers)
+    found = verdict.judge(answers)
     assert (found.word, found.fault) == (word, fault)
 
 
@@ -71,7 +71,7 @@ def test_what_answers_mean(answers: list[Asked], word: str, fault: str) -> None:
     [(asked(), False), (asked("icmp"), True), (asked("icmp full"), True), (asked("all"), False)],
 )
 def test_silence_of_icmp_alone_is_told_and_no_fault(answers: list[Asked], muted: bool) -> None:
-    assert judge.judge(answers).muted is muted
+    assert verdict.judge(answers).muted is muted
 
 
 def test_a_pair_works_exactly_when_udp_and_tcp_do_at_both_sizes() -> None:
@@ -79,7 +79,7 @@ def test_a_pair_works_exactly_when_udp_and_tcp_do_at_both_sizes() -> None:
         names = [
             f"{protocol} {size}" for (protocol, size), no in zip(ALL, silent, strict=True) if no
         ]
-        found = judge.judge(asked(*names))
+        found = verdict.judge(asked(*names))
         works = not any(silent[2:])
         assert (found.fault == "") is works, names
         assert (found.word == "ok") is works, names
@@ -88,7 +88,7 @@ def test_a_pair_works_exactly_when_udp_and_tcp_do_at_both_sizes() -> None:
 def test_the_reason_that_a_router_gave_is_told() -> None:
     answers = asked("udp full")
     answers[1] = Asked("icmp", True, 1450, "message too long: path MTU 1400", "10.244.2.1")
-    assert judge.judge(answers).fault == (
+    assert verdict.judge(answers).fault == (
         "full size (1450 bytes): message too long: path MTU 1400 (said by 10.244.2.1); small is ok"
     )
 
@@ -111,5 +111,5 @@ def test_the_reason_that_a_router_gave_is_told() -> None:
     ],
 )
 def test_where_only_icmp_can_be_asked(answers: list[Asked], word: str, fault: str) -> None:
-    found = judge.judge(answers)
+    found = verdict.judge(answers)
     assert (found.word, found.fault) == (word, fault)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from podnet.allocations_file import parse
-from podnet.errors import PodnetError
-from podnet.plan_run import keep, run
+from podnet.core.errors import PodnetError
+from podnet.plan.allocations_file import parse
+from podnet.plan.plan_run import keep, run
 
 from tests.unit.test_allocations_store import hosts
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from podnet import knowledge
-from podnet.edition import Edition
-from podnet.model import Plan
-from podnet.record import Record
+from podnet.core.edition import Edition
+from podnet.core.model import Plan
+from podnet.run import objections
+from podnet.state import knowledge
+from podnet.state.record import Record
 
 from filter_plugins import podnet_course
 from tests.kernel.netns_hosts import plan_document
@@ -161,18 +162,18 @@ ROWS: dict[str, tuple[str, Nodes, Said, list[str], list[list[str]]]] = {
 }  # fmt: skip
 
 
-def objections(row: str) -> list[str]:
+def objected(row: str) -> list[str]:
     text, nodes, said, release, _words = ROWS[row]
     made = plan(text, nodes)
     testified: dict[str, Any] = {
         host: knowledge.testify(made, record(*one)) for host, one in said.items()
     }
-    return knowledge.objections(made.edition, FILE, release, testified)
+    return objections.objections(made.edition, FILE, release, testified)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_one_host_that_knows_better_is_enough(row: str) -> None:
-    found = objections(row)
+    found = objected(row)
     wanted = ROWS[row][4]
     assert len(found) == len(wanted), found
     for line, words in zip(found, wanted, strict=True):

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from podnet import lock
-from podnet.errors import PodnetError
+from podnet.core.errors import PodnetError
+from podnet.keep import lock
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from podnet import matrix
+from podnet.run import matrix
 
 DOCUMENT = {
     "name": "podnet",

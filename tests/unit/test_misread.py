@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from podnet.errors import PodnetError
-from podnet.plan_run import run
+from podnet.core.errors import PodnetError
+from podnet.plan.plan_run import run
 
 #: variable: what stands in the inventory without quotes -> words of the message.
 ROWS = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from podnet.diff import changes
 from podnet.kernel.observe import parse_table
-from podnet.nft_rule import text
-from podnet.state import Chain, State, make_rule
+from podnet.state.diff import changes
+from podnet.state.nft_rule import text
+from podnet.state.state import Chain, State, make_rule
 
 
 def match(field: str, address: str, length: int, op: str = "==", family: str = "ip") -> Any:

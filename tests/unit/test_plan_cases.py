@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from podnet.allocations_file import parse
-from podnet.errors import PodnetError
-from podnet.model import Plan
-from podnet.plan_run import run
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
+from podnet.plan.allocations_file import parse
+from podnet.plan.plan_run import run
 
 CASES = Path(__file__).parent / "cases" / "plan"
 

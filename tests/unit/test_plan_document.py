@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podnet import endpoints, files, record
-from podnet.document import plan_from_text
-from podnet.errors import PodnetError
-from podnet.model import Plan
+from podnet.core import endpoints
+from podnet.core.document import plan_from_text
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
+from podnet.keep import files, originals, record_file
 
 from tests.kernel.netns_hosts import plan_document
 from tests.unit.test_hostile_output import REMOVED, damage, places
@@ -113,8 +114,8 @@ def test_files_on_the_host(data: st.DataObject, value: Any) -> None:
     """What lies under /etc/podnet is damaged: named, with the way out."""
     with pytest.MonkeyPatch.context() as patch:
         for good, load in (
-            (RECORD, lambda: record.load("podnet")),
-            (ORIGINALS, record.load_originals),
+            (RECORD, lambda: record_file.load("podnet")),
+            (ORIGINALS, originals.load),
         ):
             said = {"x": copy.deepcopy(good)}
             path = data.draw(st.sampled_from(places(good)))

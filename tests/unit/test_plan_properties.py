@@ -11,14 +11,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from podnet.allocation import Pool, carve
-from podnet.allocations_file import Allocations, parse, render
-from podnet.errors import PodnetError
-from podnet.inventory import read_inventory
-from podnet.model import Plan
-from podnet.plan_run import run
-from podnet.planning import make_plan
-from podnet.variables import BY_NAME, VARIABLES
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
+from podnet.plan.allocation import Pool, carve
+from podnet.plan.allocations_file import Allocations, parse, render
+from podnet.plan.inventory import read_inventory
+from podnet.plan.plan_run import run
+from podnet.plan.planning import make_plan
+from podnet.plan.variables import BY_NAME, VARIABLES
 
 printable = st.text(min_size=1, max_size=30).filter(str.isprintable)
 names = st.lists(printable, unique=True, max_size=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from podnet.kernel import pods
 from podnet.kernel import run as edge
-from podnet.state import Port
+from podnet.state.state import Port
 
 
 @pytest.mark.parametrize(

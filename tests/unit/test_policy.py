@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from podnet.filter_walk import addresses
-from podnet.policy import Traffic, captures, tell
+from podnet.firewall.policy import Traffic, captures, tell
+from podnet.firewall.walk import addresses
 
 OUT = Traffic(addresses("10.244.0.0/24"), addresses("10.244.1.0/24"), "cni0")
 USUAL: list[dict[str, Any]] = [

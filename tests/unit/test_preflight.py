@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from podnet import neighbours, preflight
-from podnet.host import Host, Way
-from podnet.model import Node
-from podnet.preflight import Device, Facts, Questions
-from podnet.state import Link, State
+from podnet.core.model import Node
+from podnet.state import neighbours, preflight
+from podnet.state.host_view import HostView, Way
+from podnet.state.preflight import Device, Facts, Questions
+from podnet.state.state import Link, State
 
 NODE = Node("n2", subnet="10.244.1.0/24")
 CNI0 = Link("bridge", 1450, "", "podnet:podnet", ifindex=7)
@@ -238,7 +238,7 @@ def test_devices_as_the_kernel_shows_them() -> None:
 
 FOUR = [f"net.ipv4.neigh.default.gc_thresh{number}" for number in (1, 2, 3)]
 PEERS = [f"192.0.{2 + number // 250}.{number % 250 + 1}" for number in range(5000)]
-HOST = Host(ways={address: Way("eth0", 1500) for address in PEERS})
+HOST = HostView(ways={address: Way("eth0", 1500) for address in PEERS})
 
 
 def near(count: int, backend: str) -> State:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from podnet import probe
-from podnet.probe import Question
-from podnet.probe_pod import Pod
-from podnet.prober import Answer
+from podnet.probe import questions
+from podnet.probe.icmp import Answer
+from podnet.probe.probe_pod import Pod
+from podnet.probe.questions import Question
 
 POD = Pod("/run/netns/x", "10.244.0.5", "fd00::5", "10.244.0.1", "fd00::1", 1450, 7, 8)
 PORTS = {"udp": 5000, "tcp": 5001}
@@ -23,7 +23,7 @@ OUTSIDE = "192.0.2.1"
 def test_questions() -> None:
     asked = [
         (one.kind, one.node, one.probe.protocol, one.probe.address, one.probe.port, one.probe.size)
-        for one in probe.questions("n1", POD, TARGETS, [OUTSIDE])
+        for one in questions.questions("n1", POD, TARGETS, [OUTSIDE])
     ]
     assert asked == [
         ("gateway", "n1", "icmp", "10.244.0.1", 0, 84),
@@ -45,9 +45,9 @@ def summary(
     silent: Callable[[Question], bool], chosen: tuple[str, ...] = (), resolves: bool = True
 ) -> dict[str, Any]:
     """Return what comes of it when the questions that are `silent` get no answer."""
-    asked = probe.questions("n1", POD, TARGETS, [OUTSIDE])
+    asked = questions.questions("n1", POD, TARGETS, [OUTSIDE])
     answers = [Answer(error="no reply") if silent(one) else Answer(ok=True) for one in asked]
-    return probe.summary(asked, answers, chosen, lambda _address: resolves)
+    return questions.summary(asked, answers, chosen, lambda _address: resolves)
 
 
 def failures(found: dict[str, Any]) -> list[tuple[str, str, int, str]]:

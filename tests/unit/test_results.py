@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from podnet import course, results
+from podnet.run import course, results
 
 PHASE = "shift"
 DONE = {"changed": True, "phase": PHASE, "armed": False}

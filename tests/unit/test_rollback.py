@@ -7,11 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from podnet import files, lock, rollback
-from podnet.diff import Change
-from podnet.errors import PodnetError
+from podnet.core.errors import PodnetError
+from podnet.host import rollback
+from podnet.keep import files, lock
 from podnet.kernel.run import Result
-from podnet.state import Link, State
+from podnet.state.diff import Change
+from podnet.state.state import Link, State
 
 VXLAN = Link("vxlan", 1450, "02:00:0a:f4:00:00", "podnet:podnet", True, 1, 8472, "192.0.2.11")
 BRIDGE = Link("bridge", 1450, "02:00:00:00:00:01", "podnet:podnet")

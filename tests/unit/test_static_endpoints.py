@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podnet import endpoint_diff, endpoints
-from podnet.endpoint_diff import HostEnd, InnerEnd, Seen
-from podnet.endpoints import Entry, assign
-from podnet.errors import PodnetError
-from podnet.model import Cni, Endpoint, Node, Plan
+from podnet.core import endpoints
+from podnet.core.endpoints import Entry, assign
+from podnet.core.errors import PodnetError
+from podnet.core.model import Cni, Endpoint, Node, Plan
+from podnet.state import endpoint_diff
+from podnet.state.endpoint_diff import HostEnd, InnerEnd, Seen
 
 
 def planned(*those: Endpoint, subnet: str = "10.244.0.0/24", subnet6: str = "") -> Plan:

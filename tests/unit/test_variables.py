@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from podnet.variables import BY_NAME, VARIABLES, Variable
+from podnet.plan.variables import BY_NAME, VARIABLES, Variable
 
 from tools import variables as tool
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
-from podnet import host as underlay
-from podnet.backends import BACKENDS
-from podnet.desire import desired, pod_mtu
-from podnet.errors import PodnetError
-from podnet.foreign import judge
-from podnet.host import Host, Underlay, Way
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
 from podnet.kernel import run as edge
-from podnet.kernel import ways
-from podnet.model import Plan
+from podnet.kernel import underlay as ways
+from podnet.state import host_view as underlay
+from podnet.state.backends import BACKENDS
+from podnet.state.desire import desired, pod_mtu
+from podnet.state.foreign_routes import judge
+from podnet.state.host_view import HostView, Underlay, Way
 
 from tests.kernel.netns_hosts import plan_document
 
@@ -126,7 +126,7 @@ def test_answers_are_matched_with_questions_across_failures(
 ) -> None:
     one = '[{"dst":"192.0.2.12","dev":"eth0"}]'
     two = '[{"dst":"192.0.2.14","gateway":"192.0.2.1","dev":"eth0"}]'
-    questions = [ways.Question(f"192.0.2.{end}", "192.0.2.11") for end in (12, 13, 14, 15)]
+    questions = [ways.RouteQuery(f"192.0.2.{end}", "192.0.2.11") for end in (12, 13, 14, 15)]
     error = "\n".join(UNREACHABLE.format(number) for number in (2, 4))
     asked = kernel(monkeypatch, ([one, two], error), ([one, two], error))
     assert ways.find(questions, MTUS, "n1") == {
@@ -142,7 +142,7 @@ def test_a_named_interface_without_a_route_is_no_way(monkeypatch: pytest.MonkeyP
     asked = kernel(
         monkeypatch, ([answer], ""), ([], UNREACHABLE.format(1)), ([], UNREACHABLE.format(1))
     )
-    question = ways.Question("192.0.2.12", "192.0.2.11", "data0")
+    question = ways.RouteQuery("192.0.2.12", "192.0.2.11", "data0")
     assert ways.find([question], MTUS, "n1") == {}
     assert asked == [
         "route get 192.0.2.12 from 192.0.2.11 oif data0",
@@ -167,20 +167,20 @@ def test_an_answer_too_few_or_too_many_is_an_error(
 ) -> None:
     kernel(monkeypatch, (output, error))
     with pytest.raises(PodnetError):
-        ways.find([ways.Question("192.0.2.12", "192.0.2.11")], MTUS, "n1")
+        ways.find([ways.RouteQuery("192.0.2.12", "192.0.2.11")], MTUS, "n1")
 
 
 def test_a_peer_with_an_address_of_this_host_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     local = '[{"type":"local","dst":"192.0.2.12","dev":"lo"}]'
     kernel(monkeypatch, ([local], ""))
     with pytest.raises(PodnetError, match=r"192\.0\.2\.12 of another node"):
-        ways.find([ways.Question("192.0.2.12", "192.0.2.11")], MTUS, "n1")
+        ways.find([ways.RouteQuery("192.0.2.12", "192.0.2.11")], MTUS, "n1")
 
 
-def host(two: Way | None, three: Way | None, device: str = "eth0", mtu: int = 1500) -> Host:
+def host(two: Way | None, three: Way | None, device: str = "eth0", mtu: int = 1500) -> HostView:
     """Return n1 with its ways to n2 and n3."""
     known = {"192.0.2.12": two, "192.0.2.13": three}
-    return Host(
+    return HostView(
         {4: Underlay("192.0.2.11", device, mtu)}, {key: way for key, way in known.items() if way}
     )
 

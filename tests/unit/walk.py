@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from podnet import course, phases, plan_run
-from podnet.backends import BACKENDS
-from podnet.backends.base import peers
-from podnet.desire import desired, own_node
-from podnet.diff import changes
-from podnet.document import plan_from_text
-from podnet.errors import PodnetError
-from podnet.host import Host, direct_device, narrowest, notes, problems, two_ways
-from podnet.model import Plan
-from podnet.state import State
+from podnet.core.document import plan_from_text
+from podnet.core.errors import PodnetError
+from podnet.core.model import Plan
+from podnet.plan import plan_run
+from podnet.run import course
+from podnet.state import phases
+from podnet.state.backends import BACKENDS
+from podnet.state.backends.base import peers
+from podnet.state.desire import desired, own_node
+from podnet.state.diff import changes
+from podnet.state.host_view import HostView, direct_device, narrowest, notes, problems, two_ways
+from podnet.state.state import State
 
 from tests.unit import states
 
@@ -153,7 +155,7 @@ def underlay(folder: Path) -> dict[str, Any]:
     return {"expected.yml": {key: one for key, one in result.items() if one}}
 
 
-def _situation(folder: Path) -> tuple[Plan, str, Host, set[str]]:
+def _situation(folder: Path) -> tuple[Plan, str, HostView, set[str]]:
     """Return the plan, the host's name in it, its view of the underlay, and podnet's devices."""
     inventory = yaml.safe_load((folder / "inventory.yml").read_text())
     hosts = [
@@ -164,7 +166,7 @@ def _situation(folder: Path) -> tuple[Plan, str, Host, set[str]]:
     data = dict(states.read(folder / "host.yml"))
     name, podnets = data.pop("node"), set(data.pop("podnets", []))
     plan = replace(plan, backend=data.pop("backend", plan.backend))
-    return plan, name, states.value(Host, data, "host"), podnets
+    return plan, name, states.value(HostView, data, "host"), podnets
 
 
 def _state(path: Path) -> State:

@@ -1,1 +1,8 @@
-"""The edge: the only place that runs a command or reads /proc and /sys."""
+"""The edge to the kernel and services of a host: ip, bridge and nft, and files below /proc/sys.
+
+Comes in here: a command to run or output to read; what is to be done is decided in `state`.
+
+Runs on: hosts.
+Imports: core, state, firewall, keep.
+Touches: files, processes and sockets.
+"""

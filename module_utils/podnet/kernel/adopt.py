@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any, Iterator
 
-from .. import files
-from ..adopt import Found
-from ..errors import PodnetError
-from ..model import is_file_name
-from ..state import Leftover
+from ..core.errors import PodnetError
+from ..core.model import is_file_name
+from ..keep import files
+from ..state.adopt import Found
+from ..state.state import Leftover
 from . import forward, services
 from .run import SEARCH, nft_document, run
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Sequence
 
-from .. import files
-from ..diff import Change
-from ..errors import PodnetError
-from ..state import State
+from ..core.errors import PodnetError
+from ..keep import files
+from ..state.diff import Change
+from ..state.state import State
 from . import adopt
 from .observe import sysctl_path
 from .run import run

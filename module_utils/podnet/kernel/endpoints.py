@@ -6,11 +6,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
-from ..diff import Change
-from ..endpoint_diff import INNER, HostEnd, InnerEnd, Seen
-from ..endpoints import MARK
-from ..errors import PodnetError
-from . import shape
+from ..core.endpoints import MARK
+from ..core.errors import PodnetError
+from ..state.diff import Change
+from ..state.endpoint_diff import INNER, HostEnd, InnerEnd, Seen
+from . import schema
 from .apply import batch
 from .observe import parse_route
 from .run import read_json, run
@@ -52,7 +52,7 @@ def _look(name: str, link: dict[str, Any] | None) -> Seen:
         )
     if seen.namespace != "there":
         return seen
-    for one in read_json(["ip", "-n", name, "-j", "-N", "-d", "addr", "show"], shape.link):
+    for one in read_json(["ip", "-n", name, "-j", "-N", "-d", "addr", "show"], schema.link):
         if one["ifname"] == "lo":
             seen.lo_up = "UP" in one.get("flags", ())
         elif link is not None and _are_connected(link, one) and one["ifname"] == INNER:
@@ -82,7 +82,7 @@ def _default_routes(name: str) -> dict[tuple[int, str], str]:
     routes = {}
     for family in (4, 6):
         for entry in read_json(
-            ["ip", "-n", name, "-j", "-N", f"-{family}", "route", "show", "default"], shape.route
+            ["ip", "-n", name, "-j", "-N", f"-{family}", "route", "show", "default"], schema.route
         ):
             destination, body = parse_route(entry)
             routes[family, destination] = body

@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from .. import filter_iptables, filter_nft
-from ..forward import Forwarder, parse_chain, parse_save
-from ..state import Accept
+from ..firewall import iptables, nft
+from ..firewall.forward import Forwarder, parse_chain, parse_save
+from ..state.state import Accept
 from .run import SEARCH, nft_document, run
 
 #: What nft(8) can name. Names come from others, and go into batches and boot files of ours.
@@ -50,7 +50,7 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
         for base, opens in bases.items():
             chain = f"{table} {base}"
             accepts.update(parse_chain(document, chain, name))
-            rules = filter_nft.rules(document, base, f"podnet:{name} ")
+            rules = nft.rules(document, base, f"podnet:{name} ")
             chains.append(Forwarder("nft", chain, _FAMILIES[family], rules, opens))
     for number, (program, usual, tables) in LEGACY.items():
         if "filter" in _text(tables).split():
@@ -67,7 +67,7 @@ def _tables(name: str) -> dict[str, dict[str, bool]]:
     """Return "FAMILY TABLE" -> filter chains in it that pods' packets pass -> whether ours help.
 
     Our own tables are not among them, nor is firewalld's: it locks that and makes it anew, so
-    others.py has what it offers instead.
+    `state.managers` has what it offers instead.
     """
     argv = ["nft", "-j", "list", "chains"]
     result = run(argv)
@@ -106,7 +106,7 @@ def _read_iptables(
     lines = result.output.splitlines()
     for rule in parse_save(lines, tool, name):
         accepts[rule] = (*accepts.get(rule, ()), 0)
-    rules = filter_iptables.rules(lines, "FORWARD", f"podnet:{name}")
+    rules = iptables.rules(lines, "FORWARD", f"podnet:{name}")
     chains.append(Forwarder(tool, "FORWARD", families, rules))
     return True
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
-from ..diff import full_name
-from ..errors import PodnetError
-from ..forward import Forwarder
-from ..host import Prefix, make_prefix
-from ..model import ROUTE_PROTOCOL, is_inside, split_cidr
-from ..nft_rule import text as rule_text
-from ..state import UNREAD, Chain, Link, Port, Rule, State, route_device
-from . import forward, shape
+from ..core.errors import PodnetError
+from ..core.model import ROUTE_PROTOCOL, is_inside, split_cidr
+from ..firewall.forward import Forwarder
+from ..state.diff import full_name
+from ..state.host_view import Prefix, make_prefix
+from ..state.nft_rule import text as rule_text
+from ..state.state import UNREAD, Chain, Link, Port, Rule, State, route_device
+from . import forward, schema
 from .run import nft_document, read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
@@ -44,7 +44,7 @@ class Observation:
 
 def read_links() -> list[dict[str, Any]]:
     """Return all devices with details and addresses."""
-    return read_json(["ip", "-j", "-N", "-d", "addr", "show"], shape.link)
+    return read_json(["ip", "-j", "-N", "-d", "addr", "show"], schema.link)
 
 
 def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[str]) -> set[str]:
@@ -157,7 +157,7 @@ def read_routes(
     for family in families:
         sized = [one for one in ranges.values() if one.size == (4 if family == 4 else 16)]
         argv = ["ip", "-j", "-N", f"-{family}", "route", "show", "table", "main"]
-        for entry in read_json(argv, shape.route):
+        for entry in read_json(argv, schema.route):
             destination, body = parse_route(entry)
             if destination in wanted:  # nearly always; what is wanted lies in our ranges
                 own[destination] = body
@@ -182,7 +182,7 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
     """Return the permanent neighbours on a device of ours."""
     return {
         (device, entry["dst"]): entry.get("lladdr", "")
-        for entry in read_json(["ip", "-j", "-N", "neigh", "show", "dev", device], shape.neighbour)
+        for entry in read_json(["ip", "-j", "-N", "neigh", "show", "dev", device], schema.neighbour)
         if "PERMANENT" in entry.get("state", ())
     }
 
@@ -193,7 +193,7 @@ def read_fdb(device: str) -> dict[tuple[str, str], str]:
     A remote is "ADDRESS" or "ADDRESS via DEVICE" in the words of bridge(8).
     """
     result: dict[tuple[str, str], str] = {}
-    for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device], shape.fdb):
+    for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device], schema.fdb):
         if "dst" in entry and entry.get("state") == "permanent":
             key = device, entry["mac"]
             remote = str(entry["dst"])

@@ -8,10 +8,10 @@ import struct
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence
 
-from ..endpoints import MARK
-from ..model import is_inside, is_interface_name
-from ..state import Port
-from . import shape
+from ..core.endpoints import MARK
+from ..core.model import is_inside, is_interface_name
+from ..state.state import Port
+from . import schema
 from .run import read_json
 
 # linux/rtnetlink.h and linux/net_namespace.h: ask for the number that this namespace knows
@@ -97,7 +97,7 @@ def _inside(path: str) -> list[dict[str, Any]]:
     name that a batch and a script cannot take is replaced by "if" and the index, which ip(8) takes
     for any device (ll_name_to_index in lib/ll_map.c) unless one has that very name.
     """
-    found = read_json(["nsenter", f"--net={path}", "ip", "-j", "addr", "show"], shape.link)
+    found = read_json(["nsenter", f"--net={path}", "ip", "-j", "addr", "show"], schema.link)
     names = {link["ifname"] for link in found}
     for link in found:
         word = link["ifname"] if is_interface_name(link["ifname"]) else f"if{link['ifindex']}"

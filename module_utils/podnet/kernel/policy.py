@@ -6,9 +6,9 @@ import json
 from functools import lru_cache, partial
 from typing import Any, Iterator
 
-from ..filter_walk import addresses
-from ..model import ROUTE_PROTOCOL, Node, Plan
-from ..policy import LOCAL, MAIN, Capture, Traffic, captures
+from ..core.model import ROUTE_PROTOCOL, Node, Plan
+from ..firewall.policy import LOCAL, MAIN, Capture, Traffic, captures
+from ..firewall.walk import addresses
 from .run import run
 
 #: The rules that every host has: priority and table.

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Iterable
 
-from ..preflight import Facts, Questions
+from ..state.preflight import Facts, Questions
 from .observe import read_sysctls
 from .run import run
 

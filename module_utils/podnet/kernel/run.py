@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any, Callable, Sequence
 
-from ..errors import PodnetError
-from ..lock import handles
-from . import shape
+from ..core.errors import PodnetError
+from ..keep.lock import handles
+from . import schema
 
 #: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
 TIMEOUT = 60
@@ -93,7 +93,7 @@ def _ready(text: str | None) -> IO[bytes]:
 def read_json(argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
     """Run a tool that prints a JSON list; raise PodnetError when it fails or prints none.
 
-    `check` is the one of `shape` for an entry; it raises ValueError. iproute2 prints nothing, `[]`
+    `check` is the one of `schema` for an entry; it raises ValueError. iproute2 prints nothing, `[]`
     or `[{}]` for an empty list, depending on version and object.
     """
     result = run(argv)
@@ -140,7 +140,7 @@ def nft_document(argv: Sequence[str], output: str) -> Any:
     """Return what `nft -j` printed; raise PodnetError unless it is what podnet knows."""
     try:
         document = json.loads(output, strict=False)
-        shape.nft(document)
+        schema.nft(document)
     except (ValueError, RecursionError) as error:
         raise PodnetError(
             f"{' '.join(argv)}: printed what podnet does not know ({error}); podnet needs "

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Iterable
 
-from ..errors import PodnetError
-from ..lock import DIRECTORY
+from ..core.errors import PodnetError
+from ..keep.lock import DIRECTORY
 from .run import run
 
 _UNITS = "/etc/systemd/system/"

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from podnet.cni_runtime import Attachment, Chain
-from podnet.errors import PodnetError
-from podnet.netns import interface_mtu
+from podnet.cni.chain import Attachment, PluginChain
+from podnet.core.errors import PodnetError
+from podnet.kernel.netns import interface_mtu
 
 from .pings import GRACE, Pinger, Target
 from .streams import INTERVAL, Listener, Sender
@@ -40,7 +40,7 @@ _UNDERLAY_EVERY = 0.02
 class Pod:
     """A namespace made through the CNI configuration, as a container runtime would."""
 
-    def __init__(self, label: str, chain: Chain, named: bool) -> None:
+    def __init__(self, label: str, chain: PluginChain, named: bool) -> None:
         """Make it; with `named` it lies in /run/netns, else only a process holds it."""
         self.container = f"{PREFIX}{_boot()}-{os.getpid()}-{label}"
         self._chain = chain
@@ -103,7 +103,7 @@ class Agent:
         self.senders: list[Sender] = []
         self.pods: dict[str, Pod] = {}
         text = Path(settings["conflist"]).read_text()
-        chain = Chain.from_text(text, settings["directories"])
+        chain = PluginChain.from_text(text, settings["directories"])
         _forget_pods_of_earlier_boots(chain.name)
         try:
             for number, label in enumerate(settings["pods"]):

@@ -12,7 +12,7 @@ import struct
 import time
 from typing import Any
 
-from podnet.netns import in_netns
+from podnet.kernel.netns import in_netns
 
 #: Seconds after which a request without a reply is lost. Longer than any queue holds a packet.
 GRACE = 2.0

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from podnet.netns import in_netns
+from podnet.kernel.netns import in_netns
 
 #: Seconds between two records.
 INTERVAL = 0.01

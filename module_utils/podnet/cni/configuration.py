@@ -1,0 +1,444 @@
+"""The CNI configuration on a host: what it must be, what it is, and the step between.
+
+`inspect` reads only and is cheap, so a read-only pass may ask it what a run would do; `apply` does
+exactly what `inspect` said. What podnet wrote is recorded in /etc/podnet/NAME/cni.json, so that a
+changed file name leaves no second file and `inspect_absent` removes what is ours and no more.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterable, Sequence, Union
+
+from ..core.errors import PodnetError
+from ..core.model import Plan, is_directory, pack
+from ..keep import files
+from ..keep.files import LinkChange, TextChange, TreeRemoval
+from ..kernel import adopt as flannel
+from ..kernel.netns import interface_mtu
+from .chain import find_plugin, supported_versions
+from .conflist import best_version, conflist, plugin_types
+
+__all__ = ["Inspection", "apply", "conflist", "inspect", "inspect_absent", "plugin_directories"]
+
+#: Where distributions put the plugins (Debian, Arch, SUSE; Fedora, RHEL, Alpine).
+DISTRIBUTION_DIRS = ("/usr/lib/cni", "/usr/libexec/cni")
+
+#: Unpacked archives lie in directories of their own below this one.
+ARCHIVES = "/opt/podnet/cni"
+
+#: host-local keeps a file for each address it has handed out in a directory for each network.
+LEASES = "/var/lib/cni/networks"
+
+#: Where runtimes keep the results of ADD (libcni 1.x, 0.x).
+_RUNTIME_CACHES = ("/var/lib/cni/results", "/var/lib/cni/cache")
+
+#: File names that CNI runtimes read (libcni's ConfFiles).
+_EXTENSIONS = (".conf", ".conflist", ".json")
+
+#: Not in the chain, but a runtime (containerd) refuses to start pods without it.
+_RUNTIME_PLUGIN = "loopback"
+
+FileChange = Union[TextChange, LinkChange, TreeRemoval]
+
+
+@dataclass
+class Inspection:
+    """What a host has, what it must have, and the ordered changes between them.
+
+    `path` and `content` are the conflist's. `plugins` is plugin -> program, `missing` names those
+    that were not found (then nothing else is known: `content` is "").
+    """
+
+    path: str = ""
+    content: str = ""
+    cni_version: str = ""
+    mtu: int = 0
+    plugins: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    changes: list[FileChange] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    present: bool = True
+
+    @property
+    def changed(self) -> bool:
+        """Whether a run would change the host."""
+        return bool(self.changes)
+
+    @property
+    def diff(self) -> list[dict[str, str]]:
+        """The changes as Ansible's ``--diff`` prints them."""
+        return files.diffs(self.changes)
+
+
+@dataclass(frozen=True)
+class CniRecord:
+    """What podnet wrote on this host for one network."""
+
+    path: str = ""
+    links: tuple[str, ...] = ()
+    archive_dir: str = ""
+
+    def to_text(self) -> str:
+        """Return the file's text."""
+        return json.dumps(dict(vars(self), links=list(self.links)), indent=2) + "\n"
+
+
+def inspect(
+    plan: Plan,
+    node_name: str,
+    mtu: int | None = None,
+    *,
+    reserved: Iterable[str] = (),
+    endpoints: Iterable[str] | None = None,
+    install: str = "none",
+    archive_dir: str = "",
+    demand_plugins: bool = True,
+    predicted_mtu: Callable[[], int] | None = None,
+) -> Inspection:
+    """Say what this host needs to be `node_name`'s CNI configuration; change nothing.
+
+    `mtu` is the pods' MTU in bytes; None takes the plan's if it is a number, else that of the
+    bridge as it is, else what `predicted_mtu` says it will be. `reserved` adds to
+    the endpoints' addresses of the plan and of /etc/podnet/NAME/endpoints.json. With `install`
+    "package" or "archive", plugins that `podnet_cni_bin_dir` lacks are linked there; `archive_dir`
+    is where an archive was unpacked.
+
+    Raises PodnetError for anything that keeps the file from being written; a missing plugin is
+    such a thing unless `demand_plugins` is false.
+    """
+    node = plan.nodes.get(node_name)
+    if node is None:
+        raise PodnetError(
+            f"{node_name}: not in the plan of {plan.name!r}; the plan names the hosts of the "
+            "group podnet_nodes"
+        )
+    if not plan.cni.conf_name.endswith(".conflist"):
+        raise PodnetError(
+            f"podnet_cni_conf_name: {plan.cni.conf_name!r} does not end in .conflist; runtimes "
+            "read a chain of plugins from such files only"
+        )
+    if archive_dir and not _is_archive_dir(archive_dir):
+        raise PodnetError(f"archive_dir: {archive_dir!r} is no directory in {ARCHIVES}")
+    seen = Inspection(path=f"{plan.cni.conf_dir}/{plan.cni.conf_name}")
+    record = read_record(plan.name)
+    _demand_ours(seen.path, plan.name, record)
+    # What was unpacked once serves until another archive is named.
+    archive_dir = archive_dir or record.archive_dir
+
+    kinds = plugin_types(plan)
+    directories = plugin_directories(plan, archive_dir)
+    if install == "archive":
+        directories = tuple(one for one in directories if one not in DISTRIBUTION_DIRS)
+    for kind in kinds:
+        # Our own link proves nothing about the archive that is wanted now.
+        link = install == "archive" and f"{plan.cni.bin_dir}/{kind}" in record.links
+        program = find_plugin(kind, directories[1:] if link else directories)
+        if program is None:
+            seen.missing.append(kind)
+        else:
+            seen.plugins[kind] = program
+    if seen.missing:
+        if demand_plugins:
+            raise _missing_plugins(node_name, seen.missing, directories, install)
+        return seen
+
+    seen.mtu = _mtu(plan, node_name, mtu, predicted_mtu)
+    seen.cni_version = best_version(supported_versions(sorted(set(seen.plugins.values()))))
+    taken = [*reserved, *(recorded_endpoints(plan.name) if endpoints is None else endpoints)]
+    try:
+        seen.content = conflist(plan, node, seen.mtu, taken, seen.cni_version)
+    except ValueError as error:
+        raise PodnetError(f"{node_name}: reserved address: {error}") from error
+
+    links = _links(plan, kinds, record, install, archive_dir)
+    seen.changes = _changes(plan, seen, record, links, archive_dir)
+    # flannel's sorts before ours, and goes when ours is there.
+    adopted = dict(flannel.cni_configs(plan.cni.conf_dir)) if node.adopt else {}
+    for path in adopted:
+        _collect(seen, files.text_change(path, None))
+    seen.warnings = [
+        *(one for one in _competitors(plan, record) if one.partition(":")[0] not in adopted),
+        *_unseen_plugins(plan, seen.plugins, links),
+    ]
+    return seen
+
+
+def _changes(
+    plan: Plan, seen: Inspection, record: CniRecord, links: dict[str, str], archive_dir: str
+) -> list[FileChange]:
+    """Return the steps to the configuration that `seen` describes, in their order.
+
+    The record comes first, so that a run that is cut short leaves nothing unknown behind, and the
+    links before the configuration that needs them.
+    """
+    wanted = CniRecord(seen.path, tuple(links), archive_dir)
+    steps: list[FileChange | None] = [
+        files.text_change(record_path(plan.name), wanted.to_text()),
+        *(files.link_change(path, target) for path, target in links.items()),
+        files.text_change(seen.path, seen.content),
+    ]
+    if record.path not in ("", seen.path) and _network_of(record.path) == plan.name:
+        steps.append(files.text_change(record.path, None))
+    stale = record.archive_dir
+    if stale not in ("", archive_dir) and not _used_by_others(plan.name, stale):
+        steps.append(files.tree_removal(stale))
+    return [step for step in steps if step is not None]
+
+
+def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
+    """Say what of network `name` is on this host and has to go; change nothing.
+
+    The plan is needed only where the record was lost: it names the file then.
+    """
+    record = read_record(name)
+    path = record.path or (f"{plan.cni.conf_dir}/{plan.cni.conf_name}" if plan else "")
+    seen = Inspection(path=path, present=False)
+    if path and Path(path).exists():
+        if _network_of(path) == name:
+            _collect(seen, files.text_change(path, None))
+        elif record.path:
+            seen.warnings.append(f"{path}: no longer holds network {name!r}; it was left alone")
+    for link in record.links:
+        if Path(link).is_symlink() and not _used_by_others(name, link):
+            _collect(seen, files.link_change(link, None))
+    if record.archive_dir and not _used_by_others(name, record.archive_dir):
+        _collect(seen, files.tree_removal(record.archive_dir))
+    held = leases(name)
+    if held:
+        seen.warnings.append(
+            f"{LEASES}/{name}: pods still hold {len(held)} address(es) ({', '.join(held[:5])}"
+            f"{', ...' if len(held) > 5 else ''}); the directory was left for their removal"
+        )
+    else:
+        _collect(seen, files.tree_removal(f"{LEASES}/{name}"))
+    _collect(seen, files.text_change(record_path(name), None))
+    return seen
+
+
+def apply(inspection: Inspection, name: str) -> None:
+    """Do what `inspect` or `inspect_absent` said, for the network `name`."""
+    if inspection.present and inspection.changes:
+        # host-local and the runtimes make these for the first pod of the host, if it is ours.
+        for path in (LEASES, *_RUNTIME_CACHES):
+            files.note_missing_directories(path)
+    for change in inspection.changes:
+        change.apply()
+    if not inspection.present:
+        own = (f"{files.STATE}/{name}", ARCHIVES, str(Path(ARCHIVES).parent))
+        files.prune_directories(own)
+
+
+def plugin_directories(plan: Plan, archive_dir: str = "") -> tuple[str, ...]:
+    """Return where plugins are looked up, in order: the runtimes' own directory comes first."""
+    ours = (archive_dir,) if archive_dir else ()
+    return tuple(dict.fromkeys((plan.cni.bin_dir, *ours, *DISTRIBUTION_DIRS)))
+
+
+def record_path(name: str) -> str:
+    """Return where the record of network `name` lies."""
+    return f"{files.STATE}/{name}/cni.json"
+
+
+def read_record(name: str) -> CniRecord:
+    """Return the record of network `name`; an empty one if there is none or it is damaged.
+
+    A damaged record counts as lost, and is then written anew: the configuration file itself says
+    whose it is.
+    """
+    try:
+        found = json.loads(files.read_text(record_path(name)) or "{}")
+        record = CniRecord(
+            str(found.get("path", "")),
+            tuple(str(one) for one in found.get("links", ())),
+            str(found.get("archive_dir", "")),
+        )
+    except (ValueError, AttributeError, TypeError):
+        return CniRecord()
+    # A record is also an order to delete: a directory outside ARCHIVES is never one.
+    if not _is_archive_dir(record.archive_dir):
+        record = CniRecord(record.path, record.links, "")
+    return record
+
+
+def recorded_endpoints(name: str) -> list[str]:
+    """Return the addresses that podnet_endpoint took on this host, of both families."""
+    path = f"{files.STATE}/{name}/endpoints.json"
+    text = files.read_text(path)
+    if text is None:
+        return []
+    try:
+        addresses = [
+            str(one[key])
+            for one in json.loads(text).values()
+            for key in ("address", "address6")
+            if one.get(key)
+        ]
+        for address in addresses:
+            pack(address)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise PodnetError(
+            f"{path}: damaged ({error}); run podnet_endpoint to write it anew, or remove it"
+        ) from error
+    return addresses
+
+
+def _is_archive_dir(path: str) -> bool:
+    return is_directory(path) and str(Path(path).parent) == ARCHIVES
+
+
+def _collect(seen: Inspection, change: FileChange | None) -> None:
+    if change is not None:
+        seen.changes.append(change)
+
+
+def _mtu(plan: Plan, node_name: str, mtu: int | None, predicted: Callable[[], int] | None) -> int:
+    if mtu is not None:
+        if not 576 <= mtu <= 65535:
+            raise PodnetError(f"{node_name}: mtu: {mtu} is not between 576 and 65535")
+        return mtu
+    if plan.mtu.isdigit():
+        return int(plan.mtu)
+    found = interface_mtu(plan.bridge)
+    if found is not None:
+        return found
+    if predicted is None:
+        raise PodnetError(
+            f"{node_name}: there is no bridge {plan.bridge} to take the MTU from; run "
+            "podnet_network first"
+        )
+    return predicted()
+
+
+def _demand_ours(path: str, name: str, record: CniRecord) -> None:
+    """Refuse to overwrite a configuration of somebody else."""
+    if record.path == path or files.read_text(path) is None:
+        return
+    found = _network_of(path)
+    if found != name:
+        what = f"network {found!r}" if found else "no network configuration"
+        raise PodnetError(
+            f"{path}: holds {what}, not {name!r}, and podnet did not write it; remove it, or "
+            "choose another podnet_cni_conf_name"
+        )
+
+
+def _network_of(path: str) -> str:
+    """Return the name of the network that a CNI configuration file holds; "" if it holds none."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        return str(found.get("name", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _missing_plugins(
+    node_name: str, missing: Sequence[str], directories: Sequence[str], install: str
+) -> PodnetError:
+    way_out = {
+        "none": "install the CNI plugins, or set podnet_cni_install to package or archive",
+        "package": "the package named by podnet_cni_package does not hold them",
+        "archive": "the archive at podnet_cni_url does not hold them",
+    }[install]
+    return PodnetError(
+        f"{node_name}: CNI plugin {', '.join(missing)} not found in {', '.join(directories)}; "
+        f"{way_out}"
+    )
+
+
+def _links(
+    plan: Plan, kinds: Sequence[str], record: CniRecord, install: str, archive_dir: str
+) -> dict[str, str]:
+    """Return the links that podnet keeps in the runtimes' plugin directory: path -> program.
+
+    Once made, a link stays until the network goes, whatever `install` says later: pods need it.
+    A link that another podnet network made is kept by this one, too, so that it outlives that one.
+    """
+    sources = [one for one in plugin_directories(plan, archive_dir) if one != plan.cni.bin_dir]
+    links: dict[str, str] = {}
+    for kind in dict.fromkeys([*kinds, _RUNTIME_PLUGIN]):
+        path = f"{plan.cni.bin_dir}/{kind}"
+        ours = path in record.links or _used_by_others(plan.name, path)
+        there = Path(path).exists() or Path(path).is_symlink()
+        if ours and not Path(path).is_symlink() and there:
+            continue  # Somebody put a real plugin there: it is theirs now.
+        if ours or (install != "none" and not there):
+            program = find_plugin(kind, sources)
+            if program is not None:
+                links[path] = program
+    return links
+
+
+def _used_by_others(name: str, thing: str) -> bool:
+    """Whether another podnet network of this host recorded the link or directory `thing`."""
+    for path in Path(files.STATE).glob("*/cni.json"):
+        other = path.parent.name
+        if other != name:
+            record = read_record(other)
+            if thing in record.links or thing == record.archive_dir:
+                return True
+    return False
+
+
+def _competitors(plan: Plan, record: CniRecord) -> list[str]:
+    """Return warnings about files in the same directory that a runtime would take instead."""
+    ours = plan.cni.conf_name
+    warnings: list[str] = []
+    try:
+        names = sorted(entry.name for entry in Path(plan.cni.conf_dir).iterdir())
+    except OSError:
+        return []
+    for name in names:
+        path = f"{plan.cni.conf_dir}/{name}"
+        if name == ours or not name.endswith(_EXTENSIONS) or path == record.path:
+            continue
+        network = _network_of(path)
+        if network == plan.name:
+            warnings.append(
+                f"{path}: holds a network {plan.name!r}, too, and podnet did not write it; "
+                "remove it"
+            )
+        elif name < ours:
+            warnings.append(
+                f"{path}: sorts before {ours}, so container runtimes use "
+                f"{'network ' + repr(network) if network else 'it'} instead of podnet's; remove "
+                "it, or give podnet_cni_conf_name a name that sorts first"
+            )
+    return warnings
+
+
+def _unseen_plugins(plan: Plan, plugins: dict[str, str], links: dict[str, str]) -> list[str]:
+    """Return a warning when plugins are there, but not where runtimes look."""
+    away = [
+        kind
+        for kind, program in plugins.items()
+        if str(Path(program).parent) != plan.cni.bin_dir
+        and f"{plan.cni.bin_dir}/{kind}" not in links
+    ]
+    if not away:
+        return []
+    where = ", ".join(sorted({str(Path(plugins[kind]).parent) for kind in away}))
+    return [
+        f"CNI plugin {', '.join(away)} found in {where}, not in {plan.cni.bin_dir}, where "
+        "containerd and CRI-O look by default; set podnet_cni_install=package to have links "
+        "made, or podnet_cni_bin_dir if your runtime looks elsewhere"
+    ]
+
+
+def leases(name: str) -> list[str]:
+    """Return the addresses that host-local has handed out for network `name`."""
+    try:
+        entries = sorted(entry.name for entry in Path(f"{LEASES}/{name}").iterdir())
+    except OSError:
+        return []
+    found = []
+    for entry in entries:
+        try:
+            # On disk an IPv6 address is spelled as it is, save on Windows.
+            pack(entry)
+        except ValueError:
+            continue
+        found.append(entry)
+    return found

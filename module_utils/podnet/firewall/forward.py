@@ -1,0 +1,238 @@
+"""Chains of others that drop what they do not know, and our rules in them.
+
+A packet is forwarded only if every base chain on the forward hook accepts it (nft(8)): an accept
+in a table of ours does not help where Docker or an administrator set a policy of drop. So the rules
+go into that very chain, first in it, and carry our mark. They accept what comes from our bridge
+and what goes to it, which is the traffic of this host's pods and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Iterator, NamedTuple
+
+from ..core.model import Node, Plan
+from ..state import nft_rule
+from ..state.state import BELOW, Accept, State, route_device
+from . import walk
+from .walk import Packet, Ruleset, addresses
+
+
+class Forwarder(NamedTuple):
+    """A base chain of others that pods' packets pass.
+
+    `tool` is "nft", or the iptables program that the chain belongs to, `chain` its name for that
+    tool, `families` what passes it, `rules` what it does. `opens` tells that an accept of ours in
+    it can help: it is on the forward hook, and not of bridges.
+    """
+
+    tool: str
+    chain: str
+    families: tuple[int, ...]
+    rules: Ruleset
+    opens: bool = True
+
+    def __str__(self) -> str:
+        """Return how a person finds it."""
+        if self.tool == "nft":
+            family, table, chain = self.chain.split(" ")
+            return f"nft table {family} {table}, chain {chain}"
+        return f"{self.tool} {self.chain}"
+
+
+class Judgement(NamedTuple):
+    """What a chain does to pods' packets.
+
+    `drops`: some are dropped where no rule knows them, so an accept is in place. `below`: although
+    ours is in the chain. `named` are rules that mean the pods, `doubts` those that may drop.
+    """
+
+    drops: bool
+    below: bool
+    named: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+#: Outside of all pods' ranges: what stands for the rest of the world.
+_WORLD = {4: "9.9.9.9", 6: "2620:fe::fe"}
+
+
+def packets(plan: Plan, node: Node, final: State) -> Iterator[tuple[bool, Packet]]:
+    """Yield (between pods, packet) for each kind that this host's pods send or get.
+
+    Between pods it goes over whatever leads to peers; to the outside and back over another device.
+    """
+    carriers = sorted({route_device(body) for body in final.routes.values()} - {plan.bridge, ""})
+    for subnet, cluster in ((node.subnet, plan.cluster_cidr), (node.subnet6, plan.cluster_cidr6)):
+        if not subnet:
+            continue
+        pods, all_pods = addresses(subnet), addresses(cluster)
+        world = addresses(_WORLD[pods[0]])
+        ways = [(True, device, all_pods) for device in carriers] + [(False, "", world)]
+        for between, device, far in ways:
+            for protocol in ("tcp", "udp", "icmp"):
+                for state in ("new", "established"):
+                    way = (protocol, state, all_pods)
+                    yield between, Packet(plan.bridge, device, pods, far, *way)
+                    if between or state == "established":
+                        yield between, Packet(device, plan.bridge, far, pods, *way)
+
+
+def judge(kinds: Iterable[tuple[bool, Packet]], chain: Forwarder) -> Judgement:
+    """Return what `chain` does to packets of `kinds`."""
+    drops = below = False
+    named: dict[str, None] = {}
+    doubts: dict[str, None] = {}
+    for between, packet in kinds:
+        if packet.family not in chain.families:
+            continue
+        outcome = walk.walk(chain.rules, packet)
+        if between and outcome.doubts:
+            doubts.update(dict.fromkeys(outcome.doubts))
+        if outcome.verdict != "drop":
+            continue
+        if outcome.aimed:
+            # Whoever means pods has decided; what pods may ask of the world is theirs to say.
+            named.update({outcome.by: None} if between else {})
+            continue
+        drops = True
+        below = below or walk.walk(chain.rules, packet, with_own=True).verdict == "drop"
+    return Judgement(drops, below, tuple(named), tuple(doubts))
+
+
+def accepts(name: str, bridge: str, tool: str, chain: str) -> list[Accept]:
+    """Return the rules that let the pods on `bridge` through one chain."""
+    if tool == "nft":
+        return [
+            Accept(tool, chain, f'{word} "{bridge}" accept comment "podnet:{name} {way} {bridge}"')
+            for word, way in (("iifname", "from"), ("oifname", "to"))
+        ]
+    comment = f"-m comment --comment podnet:{name} -j ACCEPT"
+    return [Accept(tool, chain, f"{option} {bridge} {comment}") for option in ("-i", "-o")]
+
+
+def parse_save(lines: Iterable[str], tool: str, name: str) -> list[Accept]:
+    """Return the rules of ours in FORWARD from `iptables -S`."""
+    own = []
+    for line in lines:
+        rule = line.replace('"', "").partition("-A FORWARD ")[2].strip()
+        if f" --comment podnet:{name} -j ACCEPT" in rule:
+            own.append(Accept(tool, "FORWARD", rule))
+    return own
+
+
+def parse_chain(document: Any, chain: str, name: str) -> dict[Accept, tuple[int, ...]]:
+    """Return the rules of ours in a chain -> their handles, from what `nft -j list` prints."""
+    own: dict[Accept, tuple[int, ...]] = {}
+    for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
+        rule = entry.get("rule", {})
+        comment = str(rule.get("comment", ""))
+        if rule.get("chain") == chain.rpartition(" ")[2] and comment.startswith(f"podnet:{name} "):
+            key = Accept("nft", chain, _rule(comment, rule.get("expr", ())))
+            own[key] = (*own.get(key, ()), int(rule["handle"]))
+    return own
+
+
+def _rule(comment: str, expr: Any) -> str:
+    """Return a rule of ours in our words; one that was edited under its comment is another."""
+    _, _, rest = comment.partition(" ")
+    way, _, bridge = rest.partition(" ")
+    word = {"from": "iifname", "to": "oifname"}.get(way, "#")
+    wanted, found = f"{word} {bridge} accept", nft_rule.text(expr)
+    if found and found != wanted:
+        return f'{found} comment "{comment}"'
+    return f'{word} "{bridge}" accept comment "{comment}"'
+
+
+def add(
+    plan: Plan, node: Node, chains: Iterable[Forwarder], before: State, final: State
+) -> list[str]:
+    """Add the rules that this network needs to `final`; return what to tell, a sentence each.
+
+    A chain that has our rules keeps them, though its policy may be accept by now: Docker sets it
+    anew whenever it starts. Rules of ours below one that drops are moved to the top.
+    """
+    served = {(one.tool, one.chain) for one in before.accepts}
+    kinds = list(packets(plan, node, final))
+    new, told = [], []
+    for chain in chains:
+        if not _families(plan) & set(chain.families):
+            continue
+        judged = judge(kinds, chain)
+        known = (chain.tool, chain.chain) in served
+        if chain.opens and (known or (judged.drops and not judged.named)):
+            rules = accepts(plan.name, plan.bridge, chain.tool, chain.chain)
+            final.accepts.update((rule, ()) for rule in rules)
+            if not known:
+                new.append(str(chain))
+            elif judged.below:
+                _mark_below(before, rules)
+        else:
+            told += _warnings(chain, judged)
+    if new:
+        told.insert(
+            0,
+            f"{'; '.join(new)}: drops forwarded packets that no rule accepts, so podnet puts rules "
+            f"for {plan.bridge} there, marked podnet:{plan.name} (podnet_manage_forward: false "
+            "leaves such chains alone; reset removes the rules)",
+        )
+    return told
+
+
+def _families(plan: Plan) -> set[int]:
+    return {family for family, cidr in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)) if cidr}
+
+
+def _mark_below(before: State, rules: Iterable[Accept]) -> None:
+    for rule in rules:
+        if rule in before.accepts:
+            moved = rule._replace(rule=rule.rule + BELOW)
+            before.accepts[moved] = before.accepts.pop(rule)
+
+
+def _warnings(chain: Forwarder, judged: Judgement) -> list[str]:
+    """Return what to tell of a chain that podnet does not open."""
+    lines = []
+    if judged.drops:
+        lines.append(
+            f"{chain}: drops pods' packets, and an accept of podnet's cannot help there. Pods have "
+            "no network until that is changed"
+        )
+    if judged.named:
+        lines.append(
+            f"{chain}: drops packets between pods by a rule that means them: "
+            f"{_few(judged.named)}. podnet leaves it; remove it if pods are to reach each other"
+        )
+    if judged.doubts:
+        lines.append(
+            f"{chain}: may drop packets between pods, which cannot be told from the rules alone: "
+            f"{_few(judged.doubts)}. See whether verify.yml passes"
+        )
+    return lines
+
+
+def _few(texts: tuple[str, ...]) -> str:
+    return "; ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def left_alone(plan: Plan, node: Node, chains: Iterable[Forwarder], final: State) -> list[str]:
+    """Return what to tell where podnet must not touch such chains."""
+    kinds = list(packets(plan, node, final))
+    judged = [
+        (chain, judge(kinds, chain)) for chain in chains if _families(plan) & set(chain.families)
+    ]
+    shown = "; ".join(
+        str(chain) for chain, found in judged if chain.opens and found.drops and found.below
+    )
+    told = [
+        line
+        for chain, found in judged
+        for line in _warnings(chain, found._replace(drops=found.drops and not chain.opens))
+    ]
+    if shown:
+        told.insert(
+            0,
+            f"{shown}: drops forwarded packets that no rule accepts, and podnet_manage_forward is "
+            f"false. Pods work only if rules there accept what comes from {plan.bridge} and goes "
+            "to it",
+        )
+    return told

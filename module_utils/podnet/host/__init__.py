@@ -1,0 +1,8 @@
+"""One call on one host, from looking to the result: the modules of `library/` call this.
+
+Comes in here: the order of steps in a call, and what undoes them.
+
+Runs on: hosts.
+Imports: core, state, firewall, keep, kernel, cni, endpoint, probe.
+Touches: files.
+"""

@@ -1,0 +1,104 @@
+"""What pods attach by, after the network itself: static endpoints, then the CNI configuration.
+
+For calls that bring a host all the way; `podnet_endpoint` and `podnet_cni` do one of them. Most
+hosts have no endpoints, and a host compiles what it imports in every call: so what makes endpoints
+is imported only where it is needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..cni import configuration
+from ..cni.configuration import Inspection
+from ..core.model import Plan
+from ..keep import record_file
+from ..keep.lock import held
+
+if TYPE_CHECKING:
+    from ..endpoint.endpoint_run import EndpointResult
+
+
+class Attached(NamedTuple):
+    """What was or would be changed: how much of either, and how people read it.
+
+    `cni` counts missing plugins, too. `diffs` are as Ansible prints them.
+    """
+
+    endpoints: int
+    cni: int
+    commands: list[str]
+    diffs: list[dict[str, str]]
+    warnings: list[str]
+
+
+def inspect(
+    plan: Plan, name: str, mtu: int, install: str = "none", archive_dir: str = ""
+) -> Attached:
+    """Say what a run would change on node `name`; change nothing.
+
+    `mtu` is what pods will have, in bytes; the rest is as in `configuration.inspect`. Raises
+    PodnetError for everything that stands in the way.
+    """
+    found = Attached(0, 0, [], [], [])
+    addresses: list[str] = []
+    if has_endpoints(plan, name):
+        from ..endpoint import endpoint_run
+
+        found = _of_endpoints(endpoint_run.inspect(plan, name, mtu=mtu))
+        addresses = endpoint_run.addresses(plan, name)
+    wanted = configuration.inspect(
+        plan,
+        name,
+        mtu,
+        endpoints=addresses,
+        install=install,
+        archive_dir=archive_dir,
+        demand_plugins=install == "none",
+    )
+    return _with_cni(found, wanted)
+
+
+def converge(plan: Plan, name: str, mtu: int, check: bool) -> Attached:
+    """Bring both to what the plan wants, on a host whose network is there. Raises PodnetError.
+
+    With `check` only say what that would change, as if the network were there.
+    """
+    if check:
+        return inspect(plan, name, mtu)
+    done = Attached(0, 0, [], [], [])
+    addresses: list[str] = []
+    if has_endpoints(plan, name):
+        from ..endpoint import endpoint_run
+
+        done = _of_endpoints(endpoint_run.converge(plan, name, None))
+        addresses = endpoint_run.addresses(plan, name)
+    with held(plan.name):
+        wanted = configuration.inspect(plan, name, mtu, endpoints=addresses)
+        configuration.apply(wanted, plan.name)
+    return _with_cni(done, wanted)
+
+
+def has_endpoints(plan: Plan, name: str) -> bool:
+    """Whether node `name` shall have endpoints, or a run has made some."""
+    node = plan.nodes.get(name)
+    return (
+        bool(node and node.endpoints)
+        or Path(record_file.directory(plan.name), "endpoints.json").exists()
+    )
+
+
+def _of_endpoints(done: EndpointResult) -> Attached:
+    paths = [f"file: {change.path}" for change in done.files]
+    count = len(done.changes) + len(done.files)
+    return Attached(count, 0, [*done.commands(), *paths], done.diff(), done.warnings)
+
+
+def _with_cni(done: Attached, wanted: Inspection) -> Attached:
+    return done._replace(
+        cni=len(wanted.changes) + len(wanted.missing),
+        commands=[*done.commands, *(f"file: {change.path}" for change in wanted.changes)],
+        diffs=[*done.diffs, *wanted.diff],
+        warnings=[*done.warnings, *wanted.warnings],
+    )

@@ -1,0 +1,311 @@
+"""Change one host: apply, look again, undo what failed.
+
+The order of things behind `podnet_network`: hold the lock, look, note what is about to happen,
+apply, and read back whether the kernel took it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Mapping, Sequence
+
+from ..core.errors import PodnetError, message
+from ..core.model import Plan
+from ..keep import boot, claim, files, originals, record_file
+from ..keep.lock import held
+from ..kernel import adopt as flannel
+from ..kernel import apply as edge
+from ..kernel import observe as eyes
+from ..kernel import pods, services
+from ..kernel.run import demand_root
+from ..state import forwarding, phases, record
+from ..state.diff import Change, changes, leftovers
+from ..state.state import State
+from . import rollback
+from . import switch_proof as proofs
+from .look import Look, look, read_files
+from .target import (
+    NetworkResult,
+    begin,
+    changed_files,
+    cidrs,
+    devices,
+    outcome,
+    record_after,
+    target,
+)
+
+
+def converge(
+    plan: Plan,
+    name: str,
+    phase: str,
+    check: bool,
+    *,
+    timeout: int = 60,
+    confirming: bool = False,
+    run: str = "",
+    over: Sequence[str] = (),
+    proof: Mapping[str, Any] | None = None,
+    force_unproven: bool = False,
+) -> NetworkResult:
+    """Bring this host to the end of `phase`; with `check` only say what that would change.
+
+    A batch that fails is undone, and so is a shift after which a peer does not answer any more: the
+    host is put back into the state it was found in, and the error says so. Raises PodnetError.
+
+    `proof` is what all hosts told at the end of `prepare`, for `shift`, which is refused where the
+    new way is not proven unless `force_unproven` (see `proof.Proof`). With None nothing is proven.
+
+    A change that may cut the SSH session off is undone after `timeout` seconds unless a second
+    call, with `confirming`, comes in over a fresh connection; only that writes the boot files.
+
+    `run` is the run that this belongs to; it is refused where another one has claimed the host that
+    is not among `over`, those that have ended.
+    """
+    if check:
+        return outcome(look(plan, name), phase)
+    # Before the lock is taken, which the replay takes, too.
+    services.await_replay(plan.name, boot.top(plan.name))
+    with held(plan.name):
+        if run:
+            claim.renew(plan.name, run, over)
+        if confirming:
+            rollback.confirm(plan.name)
+        notes = rollback.settle(plan.name)
+        boot.sweep(plan.name)
+        if phase != phases.SHIFT:
+            notes += proofs.end(plan.name)
+        seen = look(plan, name)
+        seen.warnings.extend(notes)
+        asked = None
+        if phase == phases.SHIFT and proof is not None and not confirming:
+            asked = proofs.Proof(seen, proof, force_unproven)
+            seen.warnings.extend(asked.new_way())
+        after = target(seen, phase)
+        result = begin(seen, changes(seen.before, after))
+        if result.changed:
+            # Until it is done, and if it is undone, devices of before may be there, too.
+            ahead = replace(
+                record_after(seen, phase, after),
+                phase=phase,
+                devices=devices(seen, after),
+                cidrs=cidrs(seen),
+                unsettled=_unsettled(seen, result.changes),
+            )
+            result.armed = rollback.endangers(seen.before, after, rollback.client())
+            if result.armed:
+                _arm(seen, after, timeout, confirming)
+            record_file.save(plan.name, ahead)
+            ours = {*seen.before.links, *after.links}
+            kept = forwarding.lasting_originals(after.sysctls, ours)
+            originals.keep(plan.name, seen.before.sysctls, kept)
+            begun = seen.before.copy()
+            begun.files[record_file.path(plan.name)] = record.dump(ahead)
+            if result.armed:
+                rollback.note_written(plan.name, _written_ahead(plan.name))
+                # What lasts is written when the change is confirmed.
+                after.files, after.boot = begun.files, begun.boot
+                after.leftovers = begun.leftovers
+            result.warnings += _apply_or_undo(seen, begun, after, asked)
+            _demand_reached(seen, after)
+        elif asked:
+            asked.real_way()
+        if phase == phases.PREPARE and proof is not None and not result.armed:
+            result.proof = proofs.begin(seen, after)
+        if not result.armed:
+            _settle_originals(seen, after, undone=False)
+        return result
+
+
+def _arm(seen: Look, after: State, timeout: int, confirming: bool) -> None:
+    if confirming:
+        raise PodnetError(
+            f"{seen.node.name}: the change to confirm is not there any more; the host may have "
+            "rebooted meanwhile, into its state from before. Nothing was changed; run again"
+        )
+    way_back = [
+        change for change in changes(after, seen.before) if change.tool not in ("file", "boot")
+    ]
+    kept = {path: files.read_text(path) for path in _written_ahead(seen.plan.name)}
+    rollback.arm(seen.plan.name, way_back, kept, timeout)
+
+
+def _written_ahead(name: str) -> list[str]:
+    """Return the files that are written before the first change and go back with an undoing."""
+    return [record_file.path(name), originals.PATH]
+
+
+def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof | None) -> list[str]:
+    """Lead the host from `begun` to `after`, or back; return what to warn of."""
+    rest = leftovers(begun, after, first=False)
+    todo = [one for one in changes(begun, after) if one not in rest]
+    todo, last = _record_apart(seen.plan.name, todo)
+    paths = _unsettled(seen, todo)
+    if seen.record and seen.record.phase != record.DONE:
+        # A record from before it named them.
+        paths += [path for path in boot.unit_files(seen.plan.name) if path not in paths]
+    try:
+        edge.apply(todo, after)
+        if asked:
+            asked.real_way()
+        if any(change.tool == "boot" for change in todo):
+            boot.write(seen.plan.name, after.boot)
+        warnings = services.settle(paths)
+        edge.apply(last, after)
+    except Exception as error:  # whatever it is, the host must not stay half-way
+        try:
+            now = _observe_again(seen, after)
+            back, last = _record_apart(seen.plan.name, changes(now, seen.before))
+            edge.apply(back, seen.before)
+            if now.boot != seen.before.boot:
+                boot.write(seen.plan.name, seen.before.boot)
+            edge.apply(last, seen.before)
+            rollback.settle(seen.plan.name)
+            _settle_originals(seen, seen.before, undone=True)
+            services.settle(paths)
+            files.prune_directories([record_file.directory(seen.plan.name)])
+        except Exception as second:
+            raise PodnetError(
+                f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes "
+                "on from here"
+            ) from error
+        raise PodnetError(
+            f"{message(error)}. All of this run's changes on this host are undone"
+        ) from error
+    # Nothing works by these any more, and there is no way back to them.
+    edge.apply(rest, after)
+    return warnings
+
+
+def _unsettled(seen: Look, todo: Sequence[Change]) -> list[str]:
+    """Return the files whose readers must be told: those that change, and those of a run that died.
+
+    That one may have written them without telling anybody.
+    """
+    own = {record_file.path(seen.plan.name)}
+    left = seen.record.unsettled if seen.record else []
+    return sorted({*changed_files(todo), *left} - own)
+
+
+def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+    """Return the changes but the record's, and that one: it says that all the others are done."""
+    last = [one for one in todo if one.tool == "file" and one.lines == (record_file.path(name),)]
+    return [one for one in todo if one not in last], last
+
+
+def _demand_reached(seen: Look, after: State) -> None:
+    """Raise PodnetError naming what the kernel did not take although every command succeeded."""
+    rest = changes(_observe_again(seen, after), after)
+    if rest:
+        shown = "; ".join(
+            f"wanted {change.after or 'none'}, found {change.before or 'none'}"
+            for change in rest[:5]
+        )
+        raise PodnetError(
+            f"{seen.node.name}: after all changes the host still differs: {shown}. Another tool "
+            "may manage the same objects; see docs/troubleshooting.md"
+        )
+
+
+def _observe_again(seen: Look, after: State) -> State:
+    links = eyes.read_links()
+    ours = eyes.owned_links(links, seen.plan.name, devices(seen, after))
+    wanted = set(seen.final.routes) | set(seen.before.routes)
+    transient = {one for one in (*seen.before.tables, *after.tables) if " " in one}
+    state = eyes.observe(
+        seen.plan.name,
+        links,
+        ours=ours,
+        cidrs=cidrs(seen),
+        wanted=wanted,
+        sysctls=after.sysctls,
+        also_tables=sorted(transient),
+    ).state
+    if seen.before.leftovers:
+        state.leftovers = dict(flannel.read(seen.plan.name, seen.plan.cni.conf_dir).leftovers)
+    if any(port.inner for port in after.ports.values()):
+        state.ports = pods.with_inner_ends(state.ports, links)
+    # A pod may come or go meanwhile; what came already has the new MTU from the bridge's.
+    after.ports = {name: port for name, port in after.ports.items() if name in state.ports}
+    state.files = dict(read_files(list(after.files) + list(seen.before.files)))
+    state.boot = boot.read(seen.plan.name)
+    return state
+
+
+def _settle_originals(seen: Look, after: State, undone: bool) -> None:
+    """Drop the claim on a sysctl that is back at its old value and no longer needed."""
+    name = seen.plan.name
+    needed = {
+        key
+        for key in seen.final.sysctls.keys() - seen.restored.keys()
+        if forwarding.device(key) and (seen.record or not undone)
+    }
+    done = [
+        key
+        for key, value in originals.restorable(name).items()
+        if key not in needed and after.sysctls.get(key, value) == value
+    ]
+    if done:
+        originals.forget(name, done)
+
+
+def remove(name: str, check: bool, run: str = "", over: Sequence[str] = ()) -> NetworkResult:
+    """Remove all that network `name` has on this host, and put back the sysctls it changed.
+
+    `run` and `over` are as in `converge`: a host that another run has claimed is left alone.
+    """
+    demand_root()
+    if check:
+        return _removal(name)[0]
+    with held(name):
+        if run:
+            claim.renew(name, run, over)
+        # Before all else: its timer would build again what is removed.
+        notes = rollback.settle(name)
+        notes += proofs.end(name)
+        result, after = _removal(name)
+        result.warnings += notes
+        todo, last = _record_apart(name, result.changes)
+        paths = boot.own_paths(name)
+        edge.apply(todo, after)
+        if result.changed:
+            boot.write(name, {})
+            result.warnings += services.settle(paths)
+        if originals.claimed(name):
+            originals.forget(name, originals.claimed(name))
+        edge.apply(last, after)
+        files.prune_directories([record_file.directory(name)])
+        if run:
+            claim.release(name, run)
+    return result
+
+
+def _removal(name: str) -> tuple[NetworkResult, State]:
+    known = record_file.load(name)
+    links = eyes.read_links()
+    ours = eyes.owned_links(links, name, known.devices if known else [])
+    cidrs = known.cidrs if known else []
+    restorable = originals.restorable(name)
+    before = eyes.observe(
+        name,
+        links,
+        ours=ours,
+        cidrs=cidrs,
+        wanted=set(),
+        sysctls=restorable,
+        also_tables=record.transient_tables(name, known),
+    ).state
+    warnings = []
+    if before.ports:
+        warnings.append(
+            f"{len(before.ports)} pods were attached to the bridge and have no network any more: "
+            f"{', '.join(sorted(before.ports)[:5])}"
+        )
+    before.ports = {}
+    own = [record_file.path(name), *boot.own_paths(name)]
+    before.files = dict(read_files([*own, *map(files.beside, own)]))
+    before.boot = boot.read(name)
+    # A device that is gone has no sysctls to put back.
+    after = State(sysctls={key: val for key, val in restorable.items() if key in before.sysctls})
+    return NetworkResult(changes(before, after), warnings), after

@@ -1,0 +1,113 @@
+"""What a host has of a network, as plain data; and what a run would change there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.errors import PodnetError
+from ..core.model import Plan, is_network_name
+from ..kernel import preflight as edge
+from ..state import knowledge, preflight
+from ..state.phases import ALL
+from ..state.state import State
+from . import attachments, target
+from .look import Look, directories, look
+
+
+def observed(name: str) -> dict[str, Any]:
+    """Return what network `name` has on this host as JSON types; raises PodnetError.
+
+    Numbers that differ between hosts in the same state (interface indexes) are left out, so two
+    results can be compared.
+    """
+    if not is_network_name(name):
+        raise PodnetError(f"name: {name!r} is no name of a network")
+    state, known = target.observed(name)
+    result = plain(state)
+    result["record"] = vars(known) if known else None
+    return result
+
+
+def plain(state: State) -> dict[str, Any]:
+    """Return a state as JSON types."""
+    return {
+        "links": {
+            device: {key: val for key, val in link._asdict().items() if key != "ifindex"}
+            for device, link in sorted(state.links.items())
+        },
+        "addresses": sorted(f"{cidr} dev {device}" for device, cidr in state.addresses),
+        "neighbours": [
+            {"dev": device, "address": address, "lladdr": mac}
+            for (device, address), mac in sorted(state.neighbours.items())
+        ],
+        "fdb": [
+            {"dev": device, "lladdr": mac, "dst": remote}
+            for (device, mac), remote in sorted(state.fdb.items())
+        ],
+        "routes": dict(sorted(state.routes.items())),
+        "ports": {device: {"mtu": port.mtu} for device, port in sorted(state.ports.items())},
+        "sysctls": dict(state.sysctls),
+        "tables": {
+            table: [
+                {
+                    "chain": chain.name,
+                    "hook": chain.hook,
+                    "rules": [one.text for one in chain.rules],
+                }
+                for chain in chains
+            ]
+            for table, chains in state.tables.items()
+        },
+        "accepts": sorted(" ".join(one) for one in state.accepts),
+        "boot": dict(state.boot),
+    }
+
+
+def _may_be_timed(seen: Look) -> bool:
+    # Late: a host with nothing to do needs none of it.
+    from . import rollback
+
+    return rollback.may_endanger([seen.before, seen.final], rollback.client())
+
+
+def pending(
+    plan: Plan, node: str, cni_install: str, cni_archive_dir: str = ""
+) -> tuple[dict[str, Any], list[str]]:
+    """Return (what a run would change, warnings); raises PodnetError for what prevents a run.
+
+    Check and run agree because this calls what they call.
+    """
+    seen = look(plan, node)
+    found = target.outcome(seen, ALL)
+    mtu = seen.final.links[plan.bridge].mtu
+    attached = attachments.inspect(plan, node, mtu, cni_install, cni_archive_dir)
+    counts = {
+        "network": len(found.changes),
+        "cni": attached.cni,
+        "endpoints": attached.endpoints,
+    }
+    if sum(counts.values()):
+        _demand_room(seen, cni_install)
+    return (
+        {
+            **counts,
+            "total": sum(counts.values()),
+            "switching": found.switching,
+            "mtu": mtu,
+            "timed": bool(found.changes) and _may_be_timed(seen),
+            "knowledge": knowledge.testify(plan, seen.record),
+        },
+        [*found.warnings, *attached.warnings],
+    )
+
+
+def _demand_room(seen: Look, cni_install: str) -> None:
+    """Raise PodnetError where the files of a run cannot be written."""
+    where = directories(seen.plan)
+    if cni_install != "none":
+        where += ["/opt/podnet", seen.plan.cni.bin_dir]
+    # Batches of some lines a peer, and the ones from before until they are replaced.
+    found = edge.unwritable(where, 1024 * len(seen.plan.nodes))
+    if found:
+        problems = preflight.full_or_read_only(seen.node.name, found)
+        raise PodnetError(preflight.refusal(seen.node.name, problems))

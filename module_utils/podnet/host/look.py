@@ -1,0 +1,411 @@
+"""Look at a host: what it has of a network, what it must have, and what stands in the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+from ..core.errors import PodnetError
+from ..core.model import Node, Plan
+from ..firewall import forward, policy
+from ..keep import boot, files, originals, record_file
+from ..kernel import adopt as flannel
+from ..kernel import observe as eyes
+from ..kernel import pods, run, services
+from ..kernel import policy as rules
+from ..kernel import preflight as edge
+from ..kernel import underlay as ways
+from ..state import adopt, foreign_addresses, forwarding, neighbours, phases, preflight, record
+from ..state import host_view as underlay
+from ..state import managers as others
+from ..state.backends import BACKENDS
+from ..state.desire import bridge_mac, desired, own_node
+from ..state.diff import is_same_device
+from ..state.foreign_routes import judge
+from ..state.host_view import HostView
+from ..state.record import DONE, Record
+from ..state.state import State
+
+
+class Look(NamedTuple):
+    """A host as it was found: `before` is ours there, `final` what the plan wants in the end.
+
+    `switching` tells that the plan's parameters are not those that the host last reached, so all
+    hosts have to go through the change in step. `strict` is about rp_filter (phases.target).
+    `held` is the VTEP's MAC that peers know, where another one is wanted (phases.target).
+    `managers` are those of `others.SIGNS` that are there and that podnet may write drop-ins for.
+    """
+
+    plan: Plan
+    node: Node
+    host: HostView
+    record: Record | None
+    before: State
+    final: State
+    switching: bool
+    strict: bool
+    restored: dict[str, str]
+    warnings: list[str]
+    managers: frozenset[str]
+    held: str
+
+
+def look(plan: Plan, name: str) -> Look:
+    """Read the host and decide what it must have.
+
+    `name` is the host's in the plan. Raises PodnetError for everything that stands in the way;
+    nothing has been changed then.
+    """
+    run.demand_root()
+    for tool in ("ip", "bridge", "nft"):
+        run.find(tool)
+    node = own_node(plan, name)
+    services.await_replay(plan.name, boot.top(plan.name))
+    known = record_file.load(plan.name)
+    links = eyes.read_links()
+    ours = eyes.owned_links(links, plan.name, known.devices if known else [])
+    adoption = _meet_flannel(plan, node, links, known)
+    ours |= adoption.devices
+    podnets = _all_podnet(links) | ours
+    host = ways.view(plan, node, links, podnets)
+    problems = [
+        *_taken_names(plan, node, links, ours),
+        *underlay.problems(plan, node, host, podnets),
+        *BACKENDS[plan.backend].problems(plan, node, host),
+    ]
+    try:
+        final = desired(plan, node, host)
+    except PodnetError as error:
+        raise _refusal(plan, node, [*problems, str(error)]) from error
+    _keep_bridge_mac(plan, node, known, adoption, final)
+    cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+    _add_router_advertisements(plan, node, host, final)
+    crowded = _add_neighbours(plan, node, host, final)
+    restorable = _add_loose(plan, node, host, final)
+    wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: "", forwarding.DEFAULT: ""}
+    wanted_sysctls.update(forwarding.wanted(ours))
+    if known:
+        cidrs += [one for one in known.cidrs if one not in cidrs]
+    seen = eyes.observe(
+        plan.name,
+        links,
+        ours=ours,
+        cidrs=cidrs,
+        wanted=set(final.routes) if known or adoption.active else set(),
+        sysctls=wanted_sysctls,
+        also_tables=record.transient_tables(plan.name, known),
+    )
+    before = seen.state
+    foreign, notes = _take_routes(plan, node, adoption, seen, final)
+    in_way, idle = judge(plan, node, foreign)
+    problems += in_way
+    notes += [*idle, *underlay.notes(plan, node, host)]
+    _recognise_renamed(before, final)
+    restored = {
+        key: val
+        for key, val in restorable.items()
+        if key not in final.sysctls and key in before.sysctls
+    }
+    final.sysctls.update(restored)
+    _add_ports(plan, node, known, before, final, links=links)
+    problems += _stranded_pods(node, before, final)
+    warnings = [*_forward(plan, node, seen, before, final), *crowded]
+    managers = _managers(node)
+    before.files = dict(read_files([*_own_files(plan.name, managers), record_file.path(plan.name)]))
+    before.boot = boot.read(plan.name)
+    held = adopt.held_mac(plan, known, before, final)
+    switching = _is_switching(plan, known, adoption, before, final)
+    notes += [adopt.advice(plan, node, before)] if held and adoption.active else []
+    warnings += notes + foreign_addresses.addresses(links, ours, cidrs)
+    problems += _led_away(plan, node, switching, warnings)
+    vxlans = preflight.vxlan_devices(links, ours | final.links.keys())
+    problems += _foreseen(node, preflight.questions(before, final, switching), vxlans)
+    if problems:
+        raise _refusal(plan, node, problems)
+    return Look(
+        plan,
+        node,
+        host,
+        known,
+        before,
+        final,
+        switching,
+        before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links),
+        restored,
+        warnings,
+        managers,
+        held,
+    )
+
+
+def _foreseen(
+    node: Node, asked: preflight.Questions, devices: Sequence[preflight.Device]
+) -> list[str]:
+    """Ask the host, and return what would fail half-way through a change."""
+    return preflight.problems(node, asked, edge.ask(asked), devices)
+
+
+def _forward(
+    plan: Plan, node: Node, seen: eyes.Observation, before: State, final: State
+) -> list[str]:
+    """Add what accepts pods' packets in chains of others, or return what that is left to."""
+    if "forward" in node.leave_alone:
+        return forward.left_alone(plan, node, seen.forwarders, final)
+    return forward.add(plan, node, seen.forwarders, before, final)
+
+
+def _led_away(plan: Plan, node: Node, switching: bool, warnings: list[str]) -> list[str]:
+    """Return what makes a switch pointless: policy rules of others; add the rest to `warnings`.
+
+    A switch moves routes that such packets do not take.
+    """
+    taken, doubtful = policy.tell(rules.read(plan, node))
+    warnings += doubtful + ([] if switching else taken)
+    return taken if switching else []
+
+
+def _keep_bridge_mac(
+    plan: Plan, node: Node, known: Record | None, adoption: adopt.Adoption, final: State
+) -> None:
+    """Leave an adopted bridge its MAC: running pods know their gateway by it."""
+    mac = known.bridge_mac if known else adoption.bridge_mac
+    if mac and mac != bridge_mac(node):
+        final.links[plan.bridge] = final.links[plan.bridge]._replace(mac=mac)
+
+
+def _meet_flannel(
+    plan: Plan, node: Node, links: list[dict[str, Any]], known: Record | None
+) -> adopt.Adoption:
+    """Look for flannel where it can be: before the first run, and where it is to be adopted."""
+    if not node.adopt and known is not None and not flannel.has_environment():
+        return adopt.Adoption()
+    return adopt.meet(plan, node, links, known, flannel.read(plan.name, plan.cni.conf_dir))
+
+
+def _take_routes(
+    plan: Plan,
+    node: Node,
+    adoption: adopt.Adoption,
+    seen: eyes.Observation,
+    final: State,
+) -> tuple[dict[str, str], list[str]]:
+    """Add flannel's to what is ours before; return the routes of others, and what to tell."""
+    if not adoption.active:
+        return seen.foreign, []
+    seen.state.leftovers = dict(adoption.leftovers)
+    cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+    # A route over a device that is ours from now on may be flannel's all the same.
+    kept = _all_podnet(seen.links) - {plan.device}
+    families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
+    _, foreign = eyes.read_routes(families, cidrs, set(final.routes), kept)
+    return adopt.take_routes(plan, node, foreign, seen.state)
+
+
+def _is_switching(
+    plan: Plan, known: Record | None, adoption: adopt.Adoption, before: State, final: State
+) -> bool:
+    """Whether all hosts must keep step, because packets are about to take another way."""
+    if known is None:
+        return adoption.active and adopt.must_switch(plan, before, final)
+    return (
+        not record.is_reached(known, plan)
+        or known.phase in phases.PHASES[:3]
+        or adopt.held_mac(plan, known, before, final) != ""
+    )
+
+
+def _managers(node: Node) -> frozenset[str]:
+    """Return which tools are here that might take our devices and routes for theirs."""
+    alone = {"networkd": {others.NETWORKD, others.NETWORK_MANAGER}, "forward": {others.FIREWALLD}}
+    left = {tool for word in node.leave_alone for tool in alone.get(word, ())}
+    return frozenset(
+        tool for tool, sign in others.SIGNS.items() if tool not in left and Path(sign).exists()
+    )
+
+
+def _own_files(name: str, managers: frozenset[str]) -> list[str]:
+    """Return the paths where files of this network may lie.
+
+    What another network of the host wants, too, is not ours to remove.
+    """
+    wanted = [*boot.unit_files(name), *others.drop_ins(name, (), managers, {})]
+    return [*boot.own_paths(name), *wanted]
+
+
+def bridge_mtu(plan: Plan, node_name: str) -> int:
+    """Return the MTU, in bytes, that the bridge has once the network is as the plan wants it."""
+    return look(plan, node_name).final.links[plan.bridge].mtu
+
+
+def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (path, content) of those files that exist; "-> TARGET" for a symbolic link."""
+    found = []
+    for path in dict.fromkeys(paths):
+        if Path(path).is_symlink():
+            found.append((path, f"-> {os.readlink(path)}"))
+            continue
+        text = files.read_text(path)
+        if text is not None:
+            found.append((path, text))
+    return found
+
+
+def _all_podnet(links: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the devices of all networks of podnet: none of them is underlay for another."""
+    return {link["ifname"] for link in links if str(link.get("ifalias", "")).startswith("podnet:")}
+
+
+def _refusal(plan: Plan, node: Node, problems: Sequence[str]) -> PodnetError:
+    """Return the error that names all that stands in the way of a run, at once."""
+    where = edge.unwritable(directories(plan), 0)
+    found = [*problems, *preflight.full_or_read_only(node.name, where)]
+    return PodnetError(preflight.refusal(node.name, found))
+
+
+def directories(plan: Plan) -> list[str]:
+    """Return the directories that a run writes to."""
+    boot_files = [str(Path(one).parent) for one in boot.own_paths(plan.name)]
+    return ["/run", record_file.directory(plan.name), plan.cni.conf_dir, *boot_files]
+
+
+def _add_neighbours(plan: Plan, node: Node, host: HostView, final: State) -> list[str]:
+    """Make room in the kernel's neighbour tables where the node may; return what to warn of."""
+    needed = neighbours.needed(node, host, final)
+    values = eyes.read_sysctls(neighbours.limits(needed))
+    if not node.manage_neighbours or not values:
+        return neighbours.crowded(node, needed, values)
+    noted = originals.load()
+    first = {key: str(noted.get(key, {}).get("value", val)) for key, val in values.items()}
+    for key, value in neighbours.raised(needed, first).items():
+        # Somebody may have raised it further.
+        final.sysctls[key] = max(value, values.get(key, value), key=int)
+    return []
+
+
+def _taken_names(
+    plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
+) -> list[str]:
+    devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]
+    found = []
+    variables = {plan.bridge: "podnet_bridge", plan.device: "podnet_vxlan_device"}
+    for link in links:
+        name, alias = link["ifname"], str(link.get("ifalias", ""))
+        if name in devices and name not in ours:
+            owner = (
+                f"belongs to podnet's network {alias[7:]}"
+                if alias.startswith("podnet:")
+                else "is not podnet's"
+            )
+            found.append(
+                f"{node.name}: {name} exists on the host and {owner}. Set {variables[name]} to "
+                f"another name, or remove the device if nothing needs it (ip link del {name})"
+            )
+    return found
+
+
+def _stranded_pods(node: Node, before: State, final: State) -> list[str]:
+    """Say which subnet or bridge would be taken away from under running pods."""
+    lost = [
+        f"{cidr} on {dev}"
+        for dev, cidr in before.addresses
+        if (dev, cidr) not in final.addresses and before.links[dev].kind == "bridge"
+    ]
+    lost += [
+        name
+        for name, link in before.links.items()
+        if link.kind == "bridge" and name not in final.links
+    ]
+    if lost and before.ports:
+        shown = ", ".join(list(before.ports)[:3])
+        return [
+            f"{node.name}: {len(before.ports)} pods are attached ({shown}) and would "
+            f"lose {', '.join(lost)}. Stop the pods of this host first, or keep its subnet "
+            "(podnet_subnet) and podnet_bridge"
+        ]
+    return []
+
+
+def _recognise_renamed(before: State, final: State) -> None:
+    """Mark a desired VXLAN device that exists under another name, so that it is renamed.
+
+    The kernel has no two devices with one VNI and port (vxlan_vni_in_use in vxlan_core.c), so a
+    new name cannot be made beside the old one. A user may also go back to parameters whose device
+    was already put aside for others.
+    """
+    for name, link in final.links.items():
+        if link.kind != "vxlan":
+            continue
+        if name in before.links and is_same_device(before.links[name], link):
+            continue
+        for other, old in before.links.items():
+            if other not in final.links and is_same_device(old, link):
+                final.links[name] = link._replace(ifindex=old.ifindex)
+
+
+def _add_router_advertisements(plan: Plan, node: Node, host: HostView, final: State) -> None:
+    """Keep the host's own IPv6 default route.
+
+    A kernel that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl.rst).
+    """
+    if not node.subnet6:
+        return
+    for device in dict.fromkeys([*host.devices(), *(one.device for one in host.underlay.values())]):
+        key = f"net.ipv6.conf.{device.replace('.', '/')}.accept_ra"
+        claimed = key in originals.claimed(plan.name)
+        if claimed or eyes.read_sysctls([key]).get(key) == "1":
+            final.sysctls[key] = "2"
+
+
+def _add_loose(plan: Plan, node: Node, host: HostView, final: State) -> dict[str, str]:
+    """Loosen a strict rp_filter where packets come in by another way than replies go out.
+
+    The kernel takes max(all, device). A switch makes `all` loose for its time, so what counts is
+    the value to which that goes back. Returns what can be put back (originals.restorable).
+    """
+    restorable = originals.restorable(plan.name)
+    claimed = originals.claimed(plan.name)
+    for device in sorted(underlay.two_ways(plan, node, host)):
+        key = f"net.ipv4.conf.{device.replace('.', '/')}.rp_filter"
+        have = {phases.RP_FILTER: "0", key: "0", **eyes.read_sysctls([phases.RP_FILTER, key])}
+        have.update((one, restorable[one]) for one in [phases.RP_FILTER] if one in restorable)
+        if key in claimed or max(have.values()) == "1":
+            final.sysctls[key] = "2"
+    return restorable
+
+
+def _is_strict(links: Sequence[dict[str, Any]]) -> bool:
+    """Whether any device drops by strict reverse path; the kernel takes max(all, device)."""
+    # What is made in a switch takes the default.
+    keys = [phases.RP_FILTER, "net.ipv4.conf.default.rp_filter"] + [
+        f"net.ipv4.conf.{link['ifname'].replace('.', '/')}.rp_filter" for link in links
+    ]
+    return "1" in eyes.read_sysctls(keys).values()
+
+
+def _add_ports(
+    plan: Plan,
+    node: Node,
+    known: Record | None,
+    before: State,
+    final: State,
+    *,
+    links: list[dict[str, Any]],
+) -> None:
+    """Say which running pods must follow the MTU: those that had the bridge's, and larger ones."""
+    mtu = final.links[plan.bridge].mtu
+    if known:
+        before.ports.update(pods.strays(links, (node.subnet, node.subnet6)))
+    bridge = before.links.get(plan.bridge)
+    followed = {bridge.mtu if bridge else 0, known.pod_mtu if known else 0, mtu}
+    moving = followed - {0} != {mtu} or (known is not None and known.phase != DONE)
+    if moving or any(port.mtu > mtu for port in before.ports.values()):
+        before.ports = pods.with_inner_ends(before.ports, links)
+
+    def follow(have: int) -> int:
+        return mtu if have > mtu or have in followed else have
+
+    final.ports = {
+        name: port._replace(mtu=follow(port.mtu), inner_mtu=follow(port.inner_mtu), stray=False)
+        for name, port in before.ports.items()
+    }

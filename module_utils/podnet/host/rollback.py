@@ -1,0 +1,266 @@
+"""Undo a change that nobody confirmed: for changes that may cut the controller off.
+
+Before such a change the host arms a systemd timer that runs the way back, a shell script that
+lies ready in /run. The run then comes in over a fresh SSH connection and disarms it. If it cannot,
+the host is back where it was after the timeout, with its old boot files, which are written only
+after the confirmation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import shlex
+import shutil
+from itertools import groupby
+from pathlib import Path
+from typing import Mapping, Sequence
+
+from ..core.errors import PodnetError
+from ..keep import files
+from ..keep.lock import DIRECTORY
+from ..kernel.observe import sysctl_path
+from ..kernel.run import SEARCH, find, run
+from ..state.diff import Change
+from ..state.state import State, route_device
+
+PROC = "/proc"
+
+
+def client() -> str:
+    """Return the address that the SSH session of this process comes from, "" if there is none.
+
+    sshd(8) sets SSH_CONNECTION; sudo(8) drops it, so the parents are asked, too.
+    """
+    pid = "self"
+    for _ in range(20):
+        try:
+            environment = Path(f"{PROC}/{pid}/environ").read_bytes().split(b"\0")
+            status = Path(f"{PROC}/{pid}/status").read_text()
+        except OSError:
+            return ""
+        for entry in environment:
+            if entry.startswith(b"SSH_CONNECTION="):
+                return entry.split(b"=", 1)[1].split(b" ")[0].decode("ascii", "replace")
+        pid = status.partition("\nPPid:\t")[2].partition("\n")[0]
+        if pid in ("0", "1"):
+            return ""
+    return ""
+
+
+def endangers(before: State, after: State, address: str) -> bool:
+    """Whether packets to `address` take another way after the change than before it."""
+    if not address:
+        return False
+    try:
+        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    except ValueError:
+        return False
+    return _way(before, target) != _way(after, target)
+
+
+def may_endanger(states: Sequence[State], address: str) -> bool:
+    """Whether some change among `states` may be timed: packets to `address` pass what is ours."""
+    try:
+        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    except ValueError:
+        return False
+    return any(_way(state, target) != _way(State(), target) for state in states)
+
+
+def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:
+    """Return our way to `target`: route, device, next hop's MAC, and the host behind that."""
+    best: tuple[int, str] = (-1, "")
+    routes = [(destination.split(" ")[0], body) for destination, body in state.routes.items()]
+    # An address brings a route to its prefix with it.
+    routes += [(cidr, f"dev {device}") for device, cidr in state.addresses]
+    for destination, body in routes:
+        network = ipaddress.ip_network(destination, strict=False)
+        if target in network and network.prefixlen > best[0]:
+            best = (network.prefixlen, body)
+    device = route_device(best[1])
+    words = best[1].split()
+    gateway = words[words.index("via") + 1] if "via" in words else ""
+    mac = state.neighbours.get((device, gateway))
+    link = state.links.get(device)
+    if link:
+        # Numbers and marks lead nowhere, nor does the MAC of a bridge.
+        link = link._replace(ifindex=0, alias="", mac=link.mac if link.kind == "vxlan" else "")
+    return best, link, mac, state.fdb.get((device, mac or ""))
+
+
+def _directory(name: str) -> Path:
+    return Path(DIRECTORY) / f"{name}.rollback"
+
+
+def _running(name: str) -> Path:
+    return Path(DIRECTORY) / f"{name}.rollback.running"
+
+
+def _marker(name: str) -> Path:
+    return Path(DIRECTORY) / f"{name}.rolled-back"
+
+
+def _unit(name: str) -> str:
+    return f"podnet-rollback-{name}"
+
+
+def arm(
+    name: str, way_back: Sequence[Change], kept: Mapping[str, str | None], timeout: int
+) -> None:
+    """Arm the timer: after `timeout` seconds `way_back` is applied, and files are as they were.
+
+    `kept` maps the paths of files that podnet is about to write to their text, None where there is
+    no file; see `note_written`. Raises PodnetError when the timer cannot be armed; nothing was
+    changed then.
+    """
+    if shutil.which("systemd-run", path=SEARCH) is None:
+        raise PodnetError(
+            "this change may cut the controller off, and without systemd-run the host cannot undo "
+            "it by itself. Run podnet from a host outside of the pod network"
+        )
+    # A run that was killed while it disarmed may have left the timer alone, whose name we need.
+    _disarm(name)
+    top = _directory(name)
+    try:
+        # Made here, because what `files` makes it remembers in /etc.
+        top.mkdir(mode=0o700)
+        for number, text in enumerate(kept.values()):
+            if text is not None:
+                files.write_text(f"{top}/{number}.before", text, 0o600)
+        files.write_text(f"{top}/undo", script(name, way_back, list(kept)), 0o600)
+        result = run(
+            [
+                "systemd-run",
+                f"--unit={_unit(name)}",
+                f"--description=podnet: undo what nobody confirmed in network {name}",
+                f"--on-active={timeout}s",
+                # Without this a timer may be a minute late (systemd.timer(5)).
+                "--timer-property=AccuracySec=100ms",
+                find("sh"),
+                f"{top}/undo",
+            ]
+        )
+        if result.code != 0:
+            raise PodnetError(result.error)
+    except (PodnetError, OSError) as error:
+        _disarm(name)
+        raise PodnetError(
+            f"the timed rollback cannot be armed, so nothing was changed: {error}"
+        ) from error
+
+
+def note_written(name: str, paths: Sequence[str]) -> None:
+    """Keep what was written into the files of `arm`: only if it still stands it is undone."""
+    for number, path in enumerate(paths):
+        text = files.read_text(path)
+        if text is not None:
+            files.write_text(f"{_directory(name)}/{number}.after", text, 0o600)
+
+
+def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
+    """Return the shell script that applies changes without podnet, then puts files back.
+
+    It goes on after a command that fails: half a way back is better than none.
+    """
+    top = _directory(name)
+    lines = [
+        "# Made by podnet: the way back from a change that may have cut the controller off.",
+        f"export LC_ALL=C PATH={SEARCH}",
+        # Longer than a tool may take that hangs (kernel/run.py), and its undoing.
+        f"exec 9>>{DIRECTORY}/{name}.lock; flock -w 150 9",
+        # Whoever confirms takes this directory away first.
+        f"[ -d {top} ] || exit 0",
+        f"rm -rf {top}.running; mv {top} {top}.running",
+    ]
+    for tool, group in groupby(way_back, key=lambda change: change.tool):
+        parts = [line for change in group for line in change.lines]
+        if tool in ("ip", "bridge"):
+            lines += [f"{tool} -force -batch - <<'EOF'", *parts, "EOF"]
+        elif tool == "nft":
+            lines += ["nft -f - <<'EOF'", *parts, "EOF"]
+        elif tool == "iptables":
+            lines += [" ".join(shlex.quote(word) for word in part.split(" ")) for part in parts]
+        elif tool == "pod":
+            for namespace, line in zip(parts[::2], parts[1::2]):
+                enter = f"nsenter {shlex.quote(f'--net={namespace}')} ip -batch -"
+                lines += [f"{enter} <<'EOF'", line, "EOF"]
+        elif tool == "sysctl":
+            for part in parts:
+                key, _, value = part.partition("=")
+                file = shlex.quote(str(sysctl_path(key)))
+                lines.append(f"printf %s {shlex.quote(value)} >{file}")
+    for number, path in enumerate(paths):
+        before, after = (f"{top}.running/{number}.{one}" for one in ("before", "after"))
+        new = files.beside(path)
+        lines += [
+            f"if cmp -s {after} {path}; then",
+            f"  if [ -e {before} ]; then cp {before} {new} && chmod 0644 {new} && mv {new} {path}",
+            f"  else rm -f {path}; fi",
+            "fi",
+        ]
+    lines += [
+        f"rmdir {files.STATE}/{name} {files.STATE} 2>/dev/null",
+        f"date '+%F %T' >{_marker(name)}",
+        f"rm -r {top}.running",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def confirm(name: str) -> None:
+    """Disarm the timer; raise PodnetError if it fired, so the host is back where it was."""
+    undone = _fired(name)
+    if undone:
+        raise PodnetError(
+            f"the change was undone at {undone}: nobody confirmed it in time, because it cut the "
+            "SSH connection. The host is back in its state from before; see "
+            "docs/troubleshooting.md"
+        )
+    _disarm(name)
+
+
+def settle(name: str) -> list[str]:
+    """Clear what an earlier run left: a timer that is still armed, the mark of one that fired.
+
+    Returns what to tell the user. That we are here means that the host can be reached.
+    """
+    notes = []
+    if _directory(name).is_dir():
+        _disarm(name)
+        notes.append(
+            "an earlier run ended before it confirmed its change; the host can be reached, so its "
+            "timed rollback was disarmed"
+        )
+    if _running(name).is_dir():
+        # Its lock is ours now, so the script is dead: what it left is what the run mends.
+        shutil.rmtree(_running(name), ignore_errors=True)
+        notes.append("the timed rollback of an earlier run was cut short")
+    undone = _fired(name)
+    if undone:
+        notes.append(f"the change of an earlier run was undone at {undone}: nobody confirmed it")
+    return notes
+
+
+def is_armed(name: str) -> bool:
+    """Whether a rollback of network `name` waits to be confirmed."""
+    return _directory(name).is_dir()
+
+
+def _fired(name: str) -> str:
+    """Return when the rollback fired, "" if it did not; forget it."""
+    try:
+        text = _marker(name).read_text().strip()
+    except FileNotFoundError:
+        return ""
+    with contextlib.suppress(FileNotFoundError):
+        _marker(name).unlink()
+    return text or "an unknown time"
+
+
+def _disarm(name: str) -> None:
+    # First the script's directory: a timer that fires now finds nothing to do.
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(_directory(name))
+    # The service, too: one that waits for the lock that we hold must not run what comes next.
+    run(["systemctl", "stop", f"{_unit(name)}.timer", f"{_unit(name)}.service"])
+    run(["systemctl", "reset-failed", f"{_unit(name)}.timer", f"{_unit(name)}.service"])

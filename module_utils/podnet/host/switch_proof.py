@@ -1,0 +1,217 @@
+"""Prove a switch while it can still be stopped: the new way before routes move, the real one after.
+
+At the end of `prepare` each host makes a pod (`probe_pod`) whose packets, and they alone, take the
+routes that the switch will move to (`kernel.sideway`). At the beginning of `shift` every host asks
+all others' pods over that way; what is not answered stops the host before its routes move. Then
+they move, the way of its own goes, and the same is asked once more. `commit` takes the pod away.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from ..core.errors import PodnetError, message
+from ..core.model import Plan, is_inside
+from ..core.verdict import Asked, judge
+from ..keep.lock import DIRECTORY
+from ..state.backends.base import peers
+from ..state.state import State
+from .look import Look
+
+#: What a host tells the others of its pod, so that they can ask it.
+TOLD = ("address", "address6", "mtu", "udp", "tcp")
+
+
+def begin(seen: Look, after: State) -> dict[str, Any]:
+    """Make this host's pod and the way of its own; return what others need to know to ask it.
+
+    `after` is the state that `prepare` ended in. ``{"why": ...}`` says why there is no pod; a
+    network of one host has nothing to prove, and {} is returned.
+    """
+    others = peers(seen.plan, seen.node)
+    if not others:
+        return {}
+    # Late, all of it: one phase of three needs it, and a host compiles all that it imports.
+    from ..kernel import source_route
+    from ..probe import probe_pod
+
+    families = [6 if ":" in one else 4 for one in (seen.node.subnet, seen.node.subnet6) if one]
+    subnets = {one for peer in others for one in (peer.subnet, peer.subnet6) if one}
+    # Of IPv6, a VTEP's own address has a route, too: the first one of its subnet.
+    firsts = {f"{one.partition('/')[0]}/128" for one in subnets if ":" in one}
+    wanted = subnets | firsts
+    routes = {where: body for where, body in seen.final.routes.items() if where in wanted}
+    try:
+        table = source_route.free_table(families)
+        text = _configuration(seen, after.links[seen.plan.bridge].mtu)
+        made = probe_pod.missing_directory(seen.plan.name)
+        pod = probe_pod.make(seen.plan, seen.node.name, text, table=table, made=made)
+        source_route.add(table, [one for one in (pod.address, pod.address6) if one], routes)
+    except PodnetError as error:
+        end(seen.plan.name)
+        return {"why": message(error)}
+    except BaseException:
+        end(seen.plan.name)
+        raise
+    return {key: getattr(pod, key) for key in TOLD}
+
+
+def end(name: str) -> list[str]:
+    """Take pod, responder, rule and routes away, also those of a run that died; return warnings."""
+    if not Path(DIRECTORY, name, "probe.json").exists():
+        return []
+    from ..probe import probe_pod
+
+    return probe_pod.remove(name)
+
+
+def _configuration(seen: Look, mtu: int) -> str:
+    """Return the node's CNI configuration, with the MTU that pods have between the phases."""
+    from ..cni import configuration
+    from ..keep import files
+
+    path = f"{seen.plan.cni.conf_dir}/{seen.plan.cni.conf_name}"
+    text = files.read_text(path)
+    if text is None:
+        # On a host that is being adopted, pods hold leases of another network.
+        held = [
+            address
+            for name in _lease_networks(configuration.LEASES)
+            for address in configuration.leases(name)
+        ]
+        text = configuration.inspect(
+            seen.plan, seen.node.name, mtu, reserved=_own(seen, held)
+        ).content
+    try:
+        document = json.loads(text)
+        for plugin in document["plugins"]:
+            if plugin["type"] == "bridge":
+                plugin["mtu"] = mtu
+    except (ValueError, KeyError, TypeError) as error:
+        raise PodnetError(f"{path}: not a CNI configuration list ({error})") from error
+    return json.dumps(document)
+
+
+def _lease_networks(top: str) -> list[str]:
+    try:
+        return sorted(one.name for one in Path(top).iterdir() if one.is_dir())
+    except OSError:
+        return []
+
+
+def _own(seen: Look, addresses: Sequence[str]) -> list[str]:
+    """Return those of `addresses` that lie in this node's subnets."""
+    subnets = [one for one in (seen.node.subnet, seen.node.subnet6) if one]
+    return [
+        one
+        for one in addresses
+        if any(is_inside(f"{one}/{128 if ':' in one else 32}", subnet) for subnet in subnets)
+    ]
+
+
+class Proof:
+    """What this host finds out about its peers in `shift`.
+
+    `targets` is node -> what `begin` returned there. With `forced`, what is not proven is told and
+    the switch goes on; what was proven before must still be after.
+    """
+
+    def __init__(self, seen: Look, targets: Mapping[str, Any], forced: bool) -> None:
+        """Read this host's pod."""
+        self.plan: Plan = seen.plan
+        self.node = seen.node
+        self.own: Mapping[str, Any] = targets.get(self.node.name) or {
+            "why": "it has no pod to ask from"
+        }
+        self.targets = {one: told for one, told in targets.items() if one != self.node.name}
+        self.forced = forced
+        self.known: dict[tuple[str, str], str] = {}
+
+    def new_way(self) -> list[str]:
+        """Ask over the way of its own; return what to warn of.
+
+        Raises PodnetError when a pair is not proven and nobody has forced it.
+        """
+        others = [one.name for one in peers(self.plan, self.node)]
+        if not others:
+            return []
+        absent = [name for name in others if name not in self.targets]
+        notes = [f"not in this run, so not proven: {_some(absent)}"] if absent else []
+        told = {self.node.name: self.own, **self.targets}
+        missing = [f"{name}: {one['why']}" for name, one in told.items() if "why" in one]
+        self.known = self._ask()
+        faults = [*missing, *_told(self.known)]
+        if not faults:
+            return [f"{self.node.name}: {note}" for note in notes]
+        said = f"the new way ({self.plan.backend}) is not proven: {_some(faults, '; ')}"
+        if self.forced:
+            return [
+                f"{self.node.name}: {one}" for one in (*notes, f"{said} (podnet_force_unproven)")
+            ]
+        raise PodnetError(
+            f"{self.node.name}: {said}. No route was moved on this host, and the old way still "
+            "works. Mend what drops the packets (docs/troubleshooting.md says how to find it), or "
+            "set podnet_force_unproven: true to switch without the proof"
+        )
+
+    def real_way(self) -> None:
+        """Ask again, after the routes moved, over the way that all pods take from now on.
+
+        Raises PodnetError naming what was answered before and is not any more.
+        """
+        from ..probe import probe_pod
+
+        probe_pod.rejoin(self.plan.name)
+        found = self._ask()
+        lost = {pair: fault for pair, fault in found.items() if pair not in self.known}
+        if lost:
+            raise PodnetError(
+                f"{self.node.name}: after the routes moved, {_some(_told(lost), '; ')}. Packets of "
+                f"{self.plan.backend} may be dropped between the hosts"
+            )
+
+    def _ask(self) -> dict[tuple[str, str], str]:
+        """Return what does not work: (node, IPv4 or IPv6) -> fault."""
+        from ..probe import probe_pod, questions
+
+        if "why" in self.own:
+            return {}
+        own = probe_pod.read(self.plan.name)
+        asked: list[tuple[tuple[str, str], Any]] = []
+        for name, told in self.targets.items():
+            if "why" in told:
+                continue
+            full = min(own.mtu, int(told["mtu"]))
+            for label, mine, address in (
+                ("IPv4", own.address, told["address"]),
+                ("IPv6", own.address6, told["address6"]),
+            ):
+                if mine and address:
+                    asked += [
+                        ((name, label), one)
+                        for one in questions.between("pod", address, full, told)
+                    ]
+        answers = questions.ask([one for _pair, one in asked], {"pod": own.netns})
+        by_pair: dict[tuple[str, str], list[Asked]] = {}
+        for (pair, one), answer in zip(asked, answers):
+            error = "" if answer.ok else answer.error
+            by_pair.setdefault(pair, []).append(
+                Asked(one.protocol, one.full, one.size, error, answer.router)
+            )
+        verdicts = {pair: judge(those).fault for pair, those in by_pair.items()}
+        return {pair: fault for pair, fault in verdicts.items() if fault}
+
+
+def _told(faults: Mapping[tuple[str, str], str]) -> list[str]:
+    """Return the faults, those alike in one line: "n2, n3 (IPv4): no reply"."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (name, family), fault in faults.items():
+        alike.setdefault((family, fault), []).append(name)
+    return [f"{_some(names)} ({family}): {fault}" for (family, fault), names in alike.items()]
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return between.join(names[:5]) + more

@@ -1,0 +1,171 @@
+"""One network on one host: what a phase would change there.
+
+`look` reads the host; this decides, and `converge` does it. What is desired, what differs and how
+it is written stand in modules of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Sequence
+
+from ..keep import boot, record_file, repair
+from ..kernel import observe as eyes
+from ..state import forwarding, knowledge, managers, phases, record
+from ..state.desire import bridge_mac
+from ..state.diff import Change, changes
+from ..state.record import DONE, Record
+from ..state.state import State
+from .look import Look
+
+
+@dataclass
+class NetworkResult:
+    """What a call did or, in check mode, would do.
+
+    `armed`: a timed rollback waits for a confirmation. `mtu` is what pods have in the end. `proof`
+    is what other hosts need for asking this one (`switch_proof.begin`).
+    """
+
+    changes: list[Change]
+    warnings: list[str]
+    switching: bool = False
+    armed: bool = False
+    mtu: int = 0
+    proof: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was or would be changed."""
+        return bool(self.changes)
+
+    def diff(self) -> dict[str, str]:
+        """Return the changed objects before and after, one a line, as Ansible prints diffs."""
+        return {
+            "before": "".join(f"{change.before}\n" for change in self.changes if change.before),
+            "after": "".join(f"{change.after}\n" for change in self.changes if change.after),
+        }
+
+
+def outcome(seen: Look, phase: str) -> NetworkResult:
+    """Return what `phase` would change on a host that was looked at.
+
+    The phases before it are taken as done, so a check of all three shows each change once.
+    """
+    before = seen.before
+    for earlier in phases.PHASES[: phases.PHASES.index(phase)] if phase != phases.ALL else ():
+        before = target(seen, earlier)
+    return begin(seen, changes(before, target(seen, phase)))
+
+
+def begin(seen: Look, todo: list[Change]) -> NetworkResult:
+    """Return the outcome of a call that changes `todo` on a host that was looked at."""
+    mtu = seen.final.links[seen.plan.bridge].mtu
+    return NetworkResult(todo, seen.warnings, seen.switching, mtu=mtu)
+
+
+def target(seen: Look, phase: str) -> State:
+    """Return the state that `phase` ends in, with its files."""
+    after = phases.target(seen.before, seen.final, phase, seen.strict, seen.held).copy()
+    name = seen.plan.name
+    after.files = {
+        **boot.unit_files(name),
+        **repair.unit_files(
+            name, seen.node.repair_interval, networkd=managers.NETWORKD in seen.managers
+        ),
+    }
+    after.files[record_file.path(seen.plan.name)] = record.dump(record_after(seen, phase, after))
+    lasting = after.copy()
+    if phase in (phases.COMMIT, phases.ALL):
+        # A value that is put back is the host's own again: its boot files set it, not ours.
+        lasting.sysctls = {
+            key: value for key, value in after.sysctls.items() if key not in seen.restored
+        }
+    ranges = [one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
+    after.files.update(managers.drop_ins(name, after.links, seen.managers, lasting.sysctls, ranges))
+    after.boot = boot.by_address(boot.render(lasting), seen.host)
+    if "forward" not in seen.node.leave_alone:
+        families = " ".join("6" if ":" in cidr else "4" for cidr in ranges)
+        after.boot["forward"] = f"{seen.plan.bridge} {families}\n"
+    return after
+
+
+def record_after(seen: Look, phase: str, after: State) -> Record:
+    """Return the record that stands when `phase` has led to `after`."""
+    finished = phase in (phases.COMMIT, phases.ALL)
+    bridge = after.links[seen.plan.bridge]
+    noted = knowledge.note(seen.plan, seen.record)
+    return Record(
+        node=seen.node.name,
+        parameters=record.parameters(seen.plan),
+        phase=DONE if finished else phase,
+        devices=sorted(after.links) if finished else devices(seen, after),
+        cidrs=[one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
+        if finished
+        else cidrs(seen),
+        pod_mtu=after.links[seen.plan.bridge].mtu,
+        mac=_known_mac(seen, finished),
+        bridge_mac="" if bridge.mac == bridge_mac(seen.node) else bridge.mac,
+        network=noted.edition.id,
+        generation=noted.edition.generation,
+        digest=noted.edition.digest,
+        nodes=noted.nodes,
+    )
+
+
+def _known_mac(seen: Look, finished: bool) -> str:
+    """Return the VTEP's MAC that peers know at the end of a phase."""
+    if not finished and (seen.held or seen.record):
+        return seen.held or (seen.record.mac if seen.record else "")
+    return seen.node.mac if seen.plan.backend == "vxlan" else ""
+
+
+def devices(seen: Look, after: State) -> list[str]:
+    """Return the names of all devices that are ours before, after or between."""
+    recorded = seen.record.devices if seen.record else []
+    return sorted({*recorded, *seen.before.links, *after.links})
+
+
+def cidrs(seen: Look) -> list[str]:
+    """Return the ranges that routes of ours may lie in, by the plan and by the record."""
+    own = [one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
+    recorded = seen.record.cidrs if seen.record else []
+    return own + [one for one in recorded if one not in own]
+
+
+def observed(name: str) -> tuple[State, Record | None]:
+    """Return what network `name` has on this host, and its record; needs no plan."""
+    known = record_file.load(name)
+    links = eyes.read_links()
+    ours = eyes.owned_links(links, name, known.devices if known else [])
+    state = eyes.observe(
+        name,
+        links,
+        ours=ours,
+        cidrs=known.cidrs if known else [],
+        wanted=set(),
+        sysctls=[
+            forwarding.IP_FORWARD,
+            "net.ipv6.conf.all.forwarding",
+            phases.RP_FILTER,
+            *forwarding.wanted(ours),
+        ],
+        also_tables=record.transient_tables(name, known),
+    ).state
+    state.boot = boot.read(name)
+    return state, known
+
+
+def changed_files(todo: Sequence[Change]) -> list[str]:
+    """Return the paths of the files among a list of changes."""
+    return [line for change in todo if change.tool == "file" for line in change.lines]
+
+
+def commands(todo: Sequence[Change], most: int) -> list[str]:
+    """Return the first `most` commands behind a list of changes, for people to read."""
+    lines = [
+        f"{change.tool} {line}" if change.tool in ("ip", "bridge") else f"{change.tool}: {line}"
+        for change in todo
+        for line in change.lines
+    ]
+    return lines[:most]

@@ -1,0 +1,256 @@
+"""The files that rebuild the network at boot, without podnet, Python or a controller.
+
+They are plain input of `ip -batch`, `bridge -batch`, `nft -f` and sysctl, which a script feeds to
+them (`replay`). They lie together in /etc/podnet/NAME/boot, a link to the directory that holds one
+whole state. A new state
+is written beside it, and then the link is moved: a power cut leaves one or the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Iterable
+
+from ..core.errors import PodnetError
+from ..state import forwarding, managers
+from ..state.diff import add_link, route_line, table_lines
+from ..state.host_view import HostView
+from ..state.state import State
+from . import files, repair, replay
+from .lock import DIRECTORY
+from .record_file import directory
+from .repair import SYSTEMD
+
+UNIT = f"{SYSTEMD}/podnet@.service"
+WAIT_UNIT = f"{SYSTEMD}/podnet-wait@.service"
+ONLINE_UNIT = f"{SYSTEMD}/podnet-online@.service"
+
+#: A oneshot that stays "active" tells `systemctl status` what was replayed. It comes after all
+#: that load rules or settings of their own at boot, and before all that start pods. It does not
+#: wait for the network to be online: that may take minutes, and pods' start with it.
+UNIT_TEXT = f"""\
+# Made by podnet. Rebuilds the pod network %i from the files in /etc/podnet/%i/boot.
+[Unit]
+Description=podnet: pod network %i
+Documentation=file://{replay.PATH}
+After=systemd-networkd.service NetworkManager.service networking.service
+After=systemd-sysctl.service nftables.service iptables.service ip6tables.service
+After=netfilter-persistent.service firewalld.service ufw.service
+Before=containerd.service docker.service crio.service podman.service kubelet.service
+Before=k3s.service k3s-agent.service rke2-server.service rke2-agent.service nomad.service
+ConditionPathExists=/etc/podnet/%i/boot
+OnFailure=podnet-wait@%i.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh {replay.PATH} %i boot
+TimeoutStartSec=120
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+#: Nothing is ordered after it, so that nobody waits for it. It starts the unit above at its end.
+WAIT_TEXT = f"""\
+# Made by podnet. Rebuilds the pod network %i when podnet@%i could not: an address is late.
+[Unit]
+Description=podnet: wait for what pod network %i lacks
+Documentation=file://{replay.PATH}
+ConditionPathExists=/etc/podnet/%i/boot
+
+[Service]
+Type=simple
+ExecStart=/bin/sh {replay.PATH} %i wait
+Restart=on-failure
+RestartSec=10
+"""
+
+#: Whoever configures links may take addresses away and set them again, and with them go routes.
+ONLINE_TEXT = f"""\
+# Made by podnet. Looks at the pod network %i again when the host's own network is up.
+[Unit]
+Description=podnet: look at pod network %i again
+Documentation=file://{replay.PATH}
+After=network-online.target podnet@%i.service
+ConditionPathExists=/etc/podnet/%i/boot
+OnFailure=podnet-wait@%i.service
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh {replay.PATH} %i
+TimeoutStartSec=120
+
+[Install]
+WantedBy=network-online.target
+"""
+
+#: Files of ours that all networks of a host share; the last network takes them away.
+SHARED = (UNIT, WAIT_UNIT, ONLINE_UNIT, replay.PATH, managers.NETWORKD_CONF)
+
+
+def wants(name: str) -> str:
+    """Return the link that enables a network's unit, as `systemctl enable` makes it."""
+    return f"{SYSTEMD}/multi-user.target.wants/podnet@{name}.service"
+
+
+def unit_files(name: str) -> dict[str, str]:
+    """Return the units, their script and the links that enable them, as `State.files` has them."""
+    return {
+        replay.PATH: replay.SCRIPT,
+        WAIT_UNIT: WAIT_TEXT,
+        ONLINE_UNIT: ONLINE_TEXT,
+        UNIT: UNIT_TEXT,
+        wants(name): f"-> {UNIT}",
+        f"{SYSTEMD}/network-online.target.wants/podnet-online@{name}.service": f"-> {ONLINE_UNIT}",
+    }
+
+
+def paths(name: str) -> list[str]:
+    """Return all paths outside /etc/podnet/NAME/boot where a file of this network may lie."""
+    return [*unit_files(name), *repair.paths(name), *managers.paths(name)]
+
+
+def own_paths(name: str) -> list[str]:
+    """Return those of `paths` that go with the network: the shared ones only with the last."""
+    enabled = Path(SYSTEMD).glob("*.wants/podnet@*.service")
+    if all(one.name == f"podnet@{name}.service" for one in enabled):
+        return paths(name)
+    return [path for path in paths(name) if path not in SHARED]
+
+
+def render(state: State) -> dict[str, str]:
+    """Return the boot files that lead from a freshly booted host to `state`.
+
+    All lines but the creation of devices can be replayed at any time without harm.
+    """
+    devices: list[str] = []
+    for name, link in sorted(state.links.items(), key=lambda item: item[1].kind):
+        create, *rest = add_link(name, link)
+        devices += [create, f"link set dev {name} mtu {link.mtu}"]
+        if link.mac:
+            devices.append(f"link set dev {name} address {link.mac}")
+        devices += rest
+    devices += [
+        f"addr replace {cidr} dev {device}{_flags(cidr)}" for device, cidr in state.addresses
+    ]
+    routes = [
+        f"neigh replace {address} lladdr {mac} dev {device} nud permanent"
+        for (device, address), mac in sorted(state.neighbours.items())
+    ]
+    routes += [
+        route_line(destination, state.routes[destination]) for destination in _ordered(state)
+    ]
+    fdb = [
+        f"fdb replace {mac} dev {device} dst {remote.split(',')[0]} self permanent"
+        for (device, mac), remote in sorted(state.fdb.items())
+    ]
+    tables: list[str] = []
+    for table, chains in state.tables.items():
+        tables += table_lines(table, chains)
+    return {
+        "sysctl.conf": _text(
+            f"{key} = {value}" for key, value in forwarding.ordered(state.sysctls)
+        ),
+        "devices.batch": _text(devices),
+        "fdb.batch": _text(fdb),
+        "routes.batch": _text(routes),
+        "tables.nft": _text(tables),
+        "accepts": _text(" ".join(one) for one in state.accepts),
+    }
+
+
+def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
+    """Return boot files that name the host's own interfaces by the addresses that they serve.
+
+    An interface may be called otherwise after a boot. `@4` and `@6` stand for the one that holds
+    the node's address of the family; the file `underlay` has FAMILY ADDRESS NAME of each.
+    """
+    result = dict(contents)
+    used = []
+    for family, own in sorted(host.underlay.items()):
+        if not own.holder:
+            continue
+        device = re.escape(own.holder)
+        key = re.escape(own.holder.replace(".", "/"))
+        before = dict(result)
+        for file in ("routes.batch", "fdb.batch"):
+            text = result.get(file, "")
+            result[file] = re.sub(
+                rf" (dev|via) {device}(?= |$)", rf" \1 @{family}", text, flags=re.M
+            )
+        text = result.get("sysctl.conf", "")
+        result["sysctl.conf"] = re.sub(rf"\.conf\.{key}\.", f".conf.@{family}.", text)
+        if result != before:
+            used.append(f"{family} {own.address} {own.holder}")
+    if used:
+        result["underlay"] = _text(sorted(used))
+    return result
+
+
+def _ordered(state: State) -> list[str]:
+    """Return destinations in an order that depends on nothing but them.
+
+    A peer that moves in the inventory changes no file. Routes to single addresses come first: IPv6
+    gateways need theirs (backends/vxlan.py).
+    """
+    return sorted(state.routes, key=lambda one: (not one.endswith(("/128", "/32")), one))
+
+
+def _flags(cidr: str) -> str:
+    return " nodad" if ":" in cidr else ""
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def top(name: str) -> str:
+    """Return the path of the directory of the boot files: a link to the one that counts."""
+    return f"{directory(name)}/boot"
+
+
+def read(name: str) -> dict[str, str]:
+    """Return the boot files that lie on the host, {} where there are none."""
+    try:
+        paths = sorted(Path(top(name)).iterdir())
+        return {one.name: one.read_text() for one in paths if one.is_file()}
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return {}
+    except OSError as error:
+        raise PodnetError(f"{top(name)}: cannot be read ({error.strerror})") from error
+
+
+def write(name: str, contents: dict[str, str]) -> None:
+    """Replace the boot files by `contents` as one; {} removes them."""
+    top = Path(directory(name))
+    link = top / "boot"
+    if contents:
+        digest = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:12]
+        keep = f"boot.{digest}"
+        for file, text in contents.items():
+            files.write_text(str(top / keep / file), text)
+        if link.exists() and not link.is_symlink():
+            raise PodnetError(f"{link}: not the link that podnet made; move it out of the way")
+        files.write_link(str(link), keep)
+    else:
+        files.remove_file(str(link))
+        for kept in ("seen", "seen.failed"):
+            files.remove_file(f"{DIRECTORY}/{name}.{kept}")
+    sweep(name)
+
+
+def sweep(name: str) -> None:
+    """Remove the directories of states that the link does not lead to, also a dead run's."""
+    top = Path(directory(name))
+    link = top / "boot"
+    keep = os.readlink(link) if link.is_symlink() else ""
+    for old in top.glob("boot.*"):
+        if old.name != keep:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(old)

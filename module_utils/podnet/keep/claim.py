@@ -1,0 +1,110 @@
+"""One run at a time over all hosts, although nothing but the hosts knows of two controllers.
+
+`lock` keeps two calls apart on one host; a run is many calls on many hosts. So a run that has
+something to change there leaves a claim on each host when it looks at it, and takes it away with
+its last call. Another run that meets a claim waits a little and then names who holds it. A claim
+dies with its run: at once where the next run comes from the same controller, which can see that
+the process is gone, otherwise after LASTS seconds without a call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Collection, NamedTuple
+
+from ..core.errors import PodnetError
+from ..core.run_name import LASTS, by, is_run
+from .lock import DIRECTORY
+
+
+class Claim(NamedTuple):
+    """The run that holds a host, and seconds since its last call there."""
+
+    run: str
+    idle: float
+
+
+def take(name: str, run: str) -> Claim | None:
+    """Claim this host for `run` unless another run has; return that one's claim, None for ours."""
+    path = _path(name)
+    _demand_run(run)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        _write(new, run)
+        # A claim that is there is never replaced, and none is ever seen half-written.
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path)
+            return None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+    holder = _read(path)
+    if holder is None:
+        # It went just now.
+        return take(name, run)
+    if holder.run != run:
+        return holder
+    os.utime(path)
+    return None
+
+
+def renew(name: str, run: str, over: Collection[str]) -> None:
+    """Demand that `run` may change this host now, and claim it; call with the host's lock held.
+
+    `over` are runs that have ended, as the controller knows. Raises PodnetError naming the run that
+    holds the host.
+    """
+    path = _path(name)
+    _demand_run(run)
+    holder = _read(path)
+    if holder and holder.run != run and holder.run not in over and holder.idle < LASTS:
+        raise PodnetError(
+            f"another run of podnet is at work on this host: {by(holder.run)}. Run again when it "
+            "has ended"
+        )
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    _write(new, run)
+    new.replace(path)
+
+
+def release(name: str, run: str = "") -> None:
+    """Take the claim of `run` away, by default anybody's, and the directory if it is empty then."""
+    path = _path(name)
+    holder = _read(path)
+    if holder and run in ("", holder.run):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
+def _demand_run(run: str) -> None:
+    if not is_run(run):
+        raise PodnetError(f"run: {run!r} is not what podnet_plan returned as run")
+
+
+def _path(name: str) -> Path:
+    return Path(DIRECTORY) / f"{name}.run"
+
+
+def _write(path: Path, run: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    while True:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        # The directory may go in between, with a network that is removed.
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(path, flags, 0o600)
+            break
+    with os.fdopen(handle, "w") as file:
+        file.write(f"{run}\n")
+
+
+def _read(path: Path) -> Claim | None:
+    try:
+        text = path.read_text(errors="replace")[:300].strip()
+        return Claim(text, max(0.0, time.time() - path.stat().st_mtime))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,411 @@
+"""Files, links and directories on a host: what would change, and the change, safely.
+
+A change is computed first (`text_change`, `link_change`), shown (`diff`), and then applied, so
+check mode and a real run cannot differ. A text file is replaced by a rename and never rewritten
+in place: a reader (kubelet watches its directory) sees the old content or the new, and a crash
+leaves one of them. What a new file is made in has one name for each file (`beside`), so what a run
+that died left there is taken away with the next change. A symbolic link where a file of ours
+should be is refused: following it would write where the user did not name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Iterator
+
+from ..core.errors import PodnetError
+
+#: What podnet knows about a host lies here; one directory in it for each network.
+STATE = "/etc/podnet"
+
+#: Names, one a line, the directories that were not there before podnet needed them. It is one
+#: list for all networks of a host: the last one to leave removes what the first one made.
+DIRECTORIES = STATE + "/directories"
+
+_BESIDE = re.compile(r"\..*\.podnet\Z", re.DOTALL)
+
+#: See `alone`.
+LOCK = "/run/podnet.lock"
+
+_HELD: list[int] = []
+
+
+@dataclass(frozen=True)
+class TextChange:
+    """A text file that must be written (`after` is text) or removed (`after` is None).
+
+    `before` and `before_mode` are None when there is no file.
+    """
+
+    path: str
+    before: str | None
+    after: str | None
+    before_mode: int | None = None
+    mode: int = 0o644
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it."""
+        return {
+            "before_header": self.path + ("" if self.before is not None else " (absent)"),
+            "after_header": self.path + ("" if self.after is not None else " (absent)"),
+            "before": self._side(self.before, self.before_mode),
+            "after": self._side(self.after, self.mode),
+        }
+
+    def _side(self, text: str | None, mode: int | None) -> str:
+        if text is None:
+            return ""
+        # The mode is worth a line only when it is what changes.
+        if self.before_mode not in (None, self.mode) and self.after is not None:
+            return f"# mode {mode:04o}\n{text}"
+        return text
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the file."""
+        if self.after is None:
+            remove_file(self.path)
+        else:
+            write_text(self.path, self.after, self.mode)
+
+
+@dataclass(frozen=True)
+class LinkChange:
+    """A symbolic link that must point to `after`, or go (None)."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it."""
+        return {
+            "before_header": self.path + ("" if self.before is not None else " (absent)"),
+            "after_header": self.path + ("" if self.after is not None else " (absent)"),
+            "before": f"{self.path} -> {self.before}\n" if self.before is not None else "",
+            "after": f"{self.path} -> {self.after}\n" if self.after is not None else "",
+        }
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the link."""
+        if self.after is None:
+            remove_file(self.path)
+            return
+        write_link(self.path, self.after)
+
+
+@dataclass(frozen=True)
+class TreeRemoval:
+    """A directory of podnet's that must go with all that is in it; `entries` names that."""
+
+    path: str
+    entries: tuple[str, ...]
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it: the names that go."""
+        return {
+            "before_header": self.path,
+            "after_header": self.path + " (absent)",
+            "before": "".join(f"{self.path}/{entry}\n" for entry in self.entries) or self.path,
+            "after": "",
+        }
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the directory."""
+        with _explained("remove", self.path), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.path)
+
+
+def tree_removal(path: str) -> TreeRemoval | None:
+    """Return what must happen so that the directory `path` is gone, None if it is."""
+    found = _lstat(path)
+    if found is None:
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        raise PodnetError(f"{path}: not a directory; podnet leaves it alone, move it away")
+    with _explained("read", path):
+        return TreeRemoval(path, tuple(sorted(entry.name for entry in Path(path).iterdir())))
+
+
+def read_text(path: str) -> str | None:
+    """Return the text of a regular file, or None when nothing is there.
+
+    Raises PodnetError for anything else at `path`: a directory, a link, a device, bytes that are
+    no UTF-8, or a file that cannot be read.
+    """
+    found = _lstat(path)
+    if found is None:
+        return None
+    _demand_regular(path, found)
+    with _explained("read", path):
+        try:
+            return Path(path).read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise PodnetError(
+                f"{path}: not a text file (byte {error.start} is no UTF-8); move it out of the way"
+            ) from error
+
+
+def text_change(path: str, after: str | None, mode: int = 0o644) -> TextChange | None:
+    """Return what must happen so that `path` holds `after` (None: is gone), None if nothing.
+
+    The file's own mode counts, too. Raises PodnetError when `path` is not a file one may replace.
+    A file that is no UTF-8 text is shown with the damage marked and is replaced like any other.
+    """
+    found = _lstat(path)
+    if found is None:
+        if after is not None:
+            return TextChange(path, None, after, None, mode)
+        # A run may have died before the file had its name.
+        left = beside(path)
+        return text_change(left, None) if left and _lstat(left) else None
+    _demand_regular(path, found)
+    with _explained("read", path):
+        before = Path(path).read_bytes().decode("utf-8", "backslashreplace")
+    before_mode = stat.S_IMODE(found.st_mode)
+    if after is not None and before == after and before_mode == mode:
+        return None
+    return TextChange(path, before, after, before_mode, mode)
+
+
+def link_change(path: str, after: str | None) -> LinkChange | None:
+    """Return what must happen so that `path` is a link to `after` (None: is gone), or None.
+
+    Raises PodnetError when something that is no link is there.
+    """
+    found = _lstat(path)
+    if found is None:
+        return None if after is None else LinkChange(path, None, after)
+    if not stat.S_ISLNK(found.st_mode):
+        raise PodnetError(f"{path}: a file is where a link of podnet's belongs; move it away")
+    with _explained("read", path):
+        before = os.readlink(path)
+    return None if before == after else LinkChange(path, before, after)
+
+
+def beside(path: str) -> str:
+    """Return the name of the file in which the next content of `path` is made, "" for such one."""
+    name = Path(path).name
+    return "" if _BESIDE.match(name) else str(Path(path).with_name(f".{name}.podnet"))
+
+
+def write_text(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a whole text file so that it is there completely or not at all, even after a crash.
+
+    Missing directories are made and remembered (`make_directories`).
+    """
+    parent = str(Path(path).parent)
+    make_directories(parent)
+    new = Path(beside(path))
+    with alone(), _explained("write", path):
+        _unlink(new)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(str(new), flags, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text.encode("utf-8"))
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            new.rename(path)
+        except BaseException:
+            _unlink(new)
+            raise
+        _sync_directory(parent)
+
+
+def write_link(path: str, target: str) -> None:
+    """Let `path` be a symbolic link to `target`, with no moment at which it leads nowhere."""
+    parent = str(Path(path).parent)
+    make_directories(parent)
+    new = Path(beside(path))
+    with alone(), _explained("link", path):
+        _unlink(new)
+        try:
+            new.symlink_to(target)
+            new.rename(path)
+        except BaseException:
+            _unlink(new)
+            raise
+        _sync_directory(parent)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+def remove_file(path: str) -> None:
+    """Remove a file or a link, and what a run that died left of a new one; neither need be."""
+    with _explained("remove", path):
+        _unlink(Path(path))
+        if beside(path):
+            _unlink(Path(beside(path)))
+
+
+@contextlib.contextmanager
+def alone(wait: float = 20.0) -> Iterator[None]:
+    """Be the only run on this host that replaces files; the kernel lets go when a run dies.
+
+    Runs of different networks share directories and files. A run may take this more than once.
+    """
+    if _HELD:
+        yield
+        return
+    handle = _lock(time.monotonic() + wait)
+    _HELD.append(handle)
+    try:
+        yield
+    finally:
+        _HELD.remove(handle)
+        os.close(handle)
+
+
+def _lock(deadline: float) -> int:
+    with _explained("lock", LOCK):
+        # Only root may open it: whoever can open a file can hold its lock (flock(2)).
+        handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return handle
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(handle)
+                    raise PodnetError(
+                        f"{LOCK}: another run of podnet is writing files on this host; wait for it "
+                        "to end and run again"
+                    ) from None
+                time.sleep(0.05)
+
+
+def make_directories(path: str) -> None:
+    """Make `path` and what is missing above it (0755); remember what was made.
+
+    `prune_directories` takes away again what was remembered.
+    """
+    missing = _missing(path)
+    if not missing:
+        if not Path(path).is_dir():
+            raise PodnetError(f"{path}: not a directory; move it out of the way")
+        return
+    # Written ahead: a run that dies leaves no directory that nobody knows.
+    _remember(missing)
+    for one in missing:
+        with _explained("make", one), contextlib.suppress(FileExistsError):
+            Path(one).mkdir()
+            Path(one).chmod(0o755)  # whatever the umask is
+
+
+def note_missing_directories(path: str) -> None:
+    """Remember `path` and what is missing above it, for a program that will make them later."""
+    missing = _missing(path)
+    if missing:
+        _remember(missing)
+
+
+def prune_directories(own: Iterable[str] = ()) -> list[str]:
+    """Remove the remembered directories that are empty now, deepest first; return their names.
+
+    `own` names further directories that are podnet's by their name. While a network is left that
+    will prune again, all stay remembered: its pods may make one anew that is removed now. After
+    the last one, a directory that still holds something belongs to whoever uses it; the list
+    itself goes, and with it `STATE`.
+    """
+    if _lstat(STATE) is None:
+        return _remove_empty(own)
+    with alone():
+        remembered = _remembered()
+        removed = _remove_empty({*remembered, *own} - {STATE})
+        if not any(entry.is_dir() for entry in Path(STATE).glob("*")):
+            remove_file(DIRECTORIES)
+        with contextlib.suppress(OSError):
+            Path(STATE).rmdir()
+            removed.append(STATE)
+        return removed
+
+
+def _remove_empty(paths: Iterable[str]) -> list[str]:
+    """Remove the directories that are empty, deepest first; return their names."""
+    removed: list[str] = []
+    for one in sorted(paths, key=lambda path: (-path.count("/"), path)):
+        with contextlib.suppress(OSError):
+            Path(one).rmdir()
+            removed.append(one)
+    return removed
+
+
+def diffs(changes: Iterable[Any]) -> list[dict[str, str]]:
+    """Return the diffs of `changes`, in their order."""
+    return [change.diff() for change in changes]
+
+
+def _remembered() -> set[str]:
+    return set((read_text(DIRECTORIES) or "").splitlines())
+
+
+def _remember(paths: list[str]) -> None:
+    # STATE and what lies in it are podnet's by their name: they need no entry.
+    wanted = {one for one in paths if one != STATE and not one.startswith(STATE + "/")}
+    if not wanted - _remembered():
+        return
+    with alone():
+        write_text(DIRECTORIES, "".join(f"{one}\n" for one in sorted(_remembered() | wanted)))
+
+
+def _missing(path: str) -> list[str]:
+    """Return the parts of the directory `path` that do not exist, top first."""
+    missing: list[str] = []
+    here = Path(path)
+    while _lstat(str(here)) is None and here != here.parent:
+        missing.insert(0, str(here))
+        here = here.parent
+    return missing
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    with _explained("read", path):
+        try:
+            return os.lstat(path)
+        except FileNotFoundError:
+            return None
+
+
+def _demand_regular(path: str, found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    kind = "something that is no file"
+    if stat.S_ISDIR(found.st_mode):
+        kind = "a directory"
+    elif stat.S_ISLNK(found.st_mode):
+        kind = "a symbolic link (podnet does not write through links)"
+    raise PodnetError(f"{path}: {kind} is where a file of podnet's belongs; move it out of the way")
+
+
+def _sync_directory(path: str) -> None:
+    # The rename itself is on disk only when the directory is (fsync(2)).
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _explained(verb: str, path: str) -> Iterator[None]:
+    """Turn an OSError into the one message that a user needs."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PodnetError(
+            f"{path}: cannot {verb} it ({reason}); podnet needs root rights and a file system it "
+            "may write to"
+        ) from error

@@ -1,0 +1,106 @@
+"""Units that replay the boot files later than at boot: at an interval, and after networkd's work.
+
+They are there only where the user wants a host to repair itself: other drift stays as it is, for a
+check run to show.
+
+systemd-networkd takes all addresses off a device that it configures anew, and the kernel then drops
+the routes over it, whatever networkd.conf says. So where networkd runs, a path unit looks at the
+directory where networkd notes that it is done, and the repair need not wait for the timer.
+"""
+
+from __future__ import annotations
+
+from . import replay
+from .record_file import directory
+
+SYSTEMD = "/etc/systemd/system"
+
+#: networkd replaces a file in it whenever it is done with a link (private data, but its names and
+#: contents do not matter here).
+NETWORKD_STATE = "/run/systemd/netif/links"
+
+# LogLevelMax is for systemd's own words about the unit, too: a repair with nothing to do is silent.
+_SERVICE = """\
+# Made by podnet. Repairs what differs from the boot files of the pod network {name}.
+[Unit]
+Description=podnet: repair pod network {name}
+Documentation=file://{script}
+After=podnet@{name}.service
+ConditionPathExists={directory}/boot
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+# At once, and again when the last of several changes in a row is over.
+ExecStart=-/bin/sh {script} {name}
+ExecStart=/bin/sleep 1
+ExecStart=/bin/sh {script} {name}
+# A run of podnet was at work.
+SuccessExitStatus=75
+TimeoutStartSec=120
+SyslogIdentifier=podnet-repair
+SyslogLevel=notice
+LogLevelMax=notice
+"""
+
+_TIMER = """\
+# Made by podnet; see podnet_repair_interval.
+[Unit]
+Description=podnet: repair pod network {name} every {interval}
+
+[Timer]
+OnActiveSec={interval}
+OnUnitInactiveSec={interval}
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+
+_PATH = """\
+# Made by podnet; see podnet_repair_interval.
+[Unit]
+Description=podnet: repair pod network {name} after systemd-networkd changed a link
+
+[Path]
+PathChanged={state}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _paths(name: str) -> dict[str, str]:
+    unit = f"podnet-repair@{name}"
+    return {
+        "service": f"{SYSTEMD}/{unit}.service",
+        "timer": f"{SYSTEMD}/{unit}.timer",
+        "timer link": f"{SYSTEMD}/timers.target.wants/{unit}.timer",
+        "path": f"{SYSTEMD}/{unit}.path",
+        "path link": f"{SYSTEMD}/multi-user.target.wants/{unit}.path",
+    }
+
+
+def paths(name: str) -> list[str]:
+    """Return every path that `unit_files` may have."""
+    return list(_paths(name).values())
+
+
+def unit_files(name: str, interval: str, networkd: bool) -> dict[str, str]:
+    """Return path -> content of the units that a host needs, {} for none.
+
+    `interval` is a time for systemd.time(7), "" for no repair; `networkd` tells that it runs there.
+    """
+    if not interval:
+        return {}
+    where = _paths(name)
+    service = _SERVICE.format(name=name, script=replay.PATH, directory=directory(name))
+    result = {
+        where["service"]: service,
+        where["timer"]: _TIMER.format(name=name, interval=interval),
+        where["timer link"]: f"-> {where['timer']}",
+    }
+    if networkd:
+        result[where["path"]] = _PATH.format(name=name, state=NETWORKD_STATE)
+        result[where["path link"]] = f"-> {where['path']}"
+    return result

@@ -1,0 +1,116 @@
+"""A plan for people: a row for each node, a table of text, a few sentences."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from ..core.model import Node, Plan
+from .planning import PlanningResult
+from .underlay import network
+
+_TITLES = {
+    "name": "NODE",
+    "subnet": "SUBNET",
+    "subnet6": "SUBNET6",
+    "ip": "ADDRESS",
+    "ip6": "ADDRESS6",
+    "mac": "VTEP MAC",
+    "segment": "SEGMENT",
+    "state": "STATE",
+}
+
+#: What the states of `Outcome.states` are called.
+_STATES = {
+    "new": "new",
+    "kept": "kept",
+    "left": "left, reserved",
+    "released": "released",
+}
+
+
+def rows(outcome: PlanningResult) -> list[dict[str, str]]:
+    """Return a row for each node in inventory order, then those that left and were released."""
+    plan = outcome.plan
+    found = [_row(plan, node, _STATES[outcome.states[name]]) for name, node in plan.nodes.items()]
+    for name, state in outcome.states.items():
+        if name in plan.nodes:
+            continue
+        subnet, subnet6 = outcome.allocations.nodes.get(name, ("", ""))
+        found.append(
+            dict(
+                dict.fromkeys(_TITLES, ""),
+                name=name,
+                subnet=subnet,
+                subnet6=subnet6,
+                state=_STATES[state],
+            )
+        )
+    return found
+
+
+def _row(plan: Plan, node: Node, state: str) -> dict[str, str]:
+    four = plan.underlay == 4
+    segment = network(node.ip, node.ip_prefix) if four else network(node.ip6, node.ip6_prefix)
+    return {
+        "name": node.name,
+        "subnet": node.subnet,
+        "subnet6": node.subnet6,
+        "ip": node.ip,
+        "ip6": node.ip6,
+        "mac": node.mac,
+        "segment": segment or "not given",
+        "state": state,
+    }
+
+
+def table(found: Sequence[dict[str, str]]) -> list[str]:
+    """Return the rows as lines of text; columns that are empty everywhere are left out."""
+    keys = [key for key in _TITLES if any(row[key] for row in found)]
+    widths = {key: max(len(_TITLES[key]), *(len(row[key]) for row in found)) for key in keys}
+    line = "  ".join(f"{{{key}:<{widths[key]}}}" for key in keys)
+    return [line.format_map(row).rstrip() for row in (_TITLES, *found)]
+
+
+def summary(outcome: PlanningResult) -> list[str]:
+    """Return sentences: the network, the room that is left, who reaches whom directly, notes."""
+    plan = outcome.plan
+    lines = [f"network {plan.name}: {len(plan.nodes)} nodes, {_backend(plan)}"]
+    for variable, counts in outcome.free.items():
+        cidr = plan.cluster_cidr6 if variable.endswith("6") else plan.cluster_cidr
+        lines.append(f"{cidr}: {counts['used']} of {counts['total']} subnets used")
+    for entry in direct_pairs(outcome):
+        lines.append(
+            f"IPv{entry['family']}: {entry['direct']} pairs of nodes are on one segment,"
+            f" {entry['tunnelled']} use VXLAN"
+        )
+    return lines + [f"note: {note}" for note in outcome.notes]
+
+
+def _backend(plan: Plan) -> str:
+    if plan.backend == "host-gw":
+        return "host-gw"
+    direct = ", direct routes on-link" if plan.direct_routing else ""
+    return f"vxlan (VNI {plan.vni}, port {plan.port}, {plan.device}{direct})"
+
+
+def direct_pairs(outcome: PlanningResult) -> list[dict[str, Any]]:
+    """Return for each routed family how many pairs are on one segment, as far as it is known.
+
+    Shape: {"family": 4, "direct": n, "tunnelled": n, "unknown_hosts": n, "segments":
+    {CIDR: number of hosts}}; empty without podnet_direct_routing.
+    """
+    if not outcome.plan.direct_routing or outcome.plan.backend != "vxlan":
+        return []
+    found = []
+    for group in outcome.segments:
+        direct, tunnelled = group.pairs()
+        found.append(
+            {
+                "family": group.family,
+                "direct": direct,
+                "tunnelled": tunnelled,
+                "unknown_hosts": len(group.unknown),
+                "segments": {cidr: len(members) for cidr, members in group.members.items()},
+            }
+        )
+    return found

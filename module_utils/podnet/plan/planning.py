@@ -1,0 +1,272 @@
+"""From inventory and allocations to the plan: a pure function, nothing is read or written.
+
+The order is the order in which a mistake is best explained: variables (`inventory`), the
+network's ranges, the nodes' addresses (`underlay`), the subnets (`allocation`), and what is
+derived from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+from ..core.model import Cni, Endpoint, Node, Plan, is_inside, offset, pack, split_cidr, unpack
+from . import subnets, underlay
+from .allocations_file import Allocations
+from .inventory import Inventory, InventoryHost, Problems, names
+
+
+@dataclass(frozen=True)
+class PlanningResult:
+    """A plan and what people want to know about it.
+
+    `states` says for each name of the file how it comes: "new" (carved by this plan), "kept",
+    "left" (not in the inventory any more, reserved) or "released". `free` maps a variable of a
+    cluster CIDR to its counts of subnets: {"total", "used", "free"}. `segments` are those of the
+    families that plain routes use.
+    """
+
+    plan: Plan
+    allocations: Allocations
+    states: Mapping[str, str]
+    notes: Sequence[str]
+    free: Mapping[str, Mapping[str, int]]
+    segments: Sequence[underlay.Segments]
+
+
+def make_plan(
+    inventory: Inventory, recorded: Allocations | None, release: Sequence[str] = ()
+) -> PlanningResult:
+    """Plan the network. Raises PodnetError with everything that is in the way."""
+    values = inventory.values
+    hosts = inventory.hosts
+    problems = Problems()
+    notes: list[str] = []
+    clusters = _check_ranges(values, problems)
+    problems.settle()
+
+    family = underlay.choose_family(hosts, problems)
+    groups = [underlay.segments(hosts, each) for each in _routed_families(values, hosts, family)]
+    underlay.check_addresses(hosts, clusters, problems)
+    underlay.check_networks(groups, clusters, problems)
+    _check_on_link(values, hosts, groups, problems, notes)
+    problems.settle()
+
+    before = subnets.recorded_for(inventory, recorded)
+    released = subnets.take_released(before, release, hosts, problems, notes)
+    given: dict[str, dict[str, str]] = {"": {}, "6": {}}
+    free: dict[str, dict[str, int]] = {}
+    for suffix, _ in subnets.FAMILIES:
+        if values["cluster_cidr" + suffix]:
+            given[suffix], counts = subnets.carve_family(inventory, before, suffix, problems)
+            free["podnet_cluster_cidr" + suffix] = counts
+    problems.settle()
+
+    nodes = _nodes(hosts, given[""], given["6"], problems)
+    problems.settle()
+    plan = _plan(values, family, nodes)
+    after = subnets.after(values, before, nodes)
+    subnets.note_unused(values, before, notes)
+    states = {name: "kept" if name in before.nodes else "new" for name in nodes}
+    states.update({name: "left" for name in after.nodes if name not in nodes})
+    states.update(dict.fromkeys(released, "released"))
+    return PlanningResult(plan, after, states, notes, free, groups)
+
+
+def _check_ranges(values: Mapping[str, Any], problems: Problems) -> list[tuple[str, str]]:
+    """Check the network's own numbers against each other; return (variable, CIDR) that are set."""
+    clusters: list[tuple[str, str]] = []
+    for suffix, bits in subnets.FAMILIES:
+        variable, cidr = "podnet_cluster_cidr" + suffix, values["cluster_cidr" + suffix]
+        if not cidr:
+            continue
+        clusters.append((variable, cidr))
+        length = split_cidr(cidr)[1]
+        prefix = values["node_prefix" + suffix]
+        other = underlay.special(cidr)
+        if other:
+            problems.add(f"{variable}: {cidr} overlaps {other}: choose another range for the pods")
+        if prefix < length:
+            problems.add(
+                f"{variable}: {cidr} is narrower than a node's subnet: widen it to a /{prefix} or"
+                f" more, or set podnet_node_prefix{suffix} to a number from {length} to {bits - 2}"
+            )
+    if not clusters:
+        problems.add(
+            "podnet_cluster_cidr: empty, and so is podnet_cluster_cidr6: set one of them, pods need"
+            " a range"
+        )
+    if values["vxlan_device"] == values["bridge"]:
+        problems.add(
+            f"podnet_bridge: {values['bridge']} is the name of the VXLAN device, too: give one of"
+            " them another name"
+        )
+    # IPv6 needs 1280 bytes (RFC 8200, section 5); Linux turns it off on a link with less.
+    if values["cluster_cidr6"] and values["mtu"].isdigit() and int(values["mtu"]) < 1280:
+        problems.add(f"podnet_mtu: {values['mtu']} is too small for IPv6 pods: set 1280 or more")
+    return clusters
+
+
+def _routed_families(
+    values: Mapping[str, Any], hosts: Sequence[InventoryHost], family: int
+) -> tuple[int, ...]:
+    """Return the families of the nodes' addresses that plain routes to peers go through.
+
+    IPv4 pods go through the underlay's family ("via inet6" where that is IPv6), IPv6 pods through
+    IPv6 addresses, where the nodes have them.
+    """
+    found = {family} if values["cluster_cidr"] else set()
+    if values["cluster_cidr6"] and all(host.ip6 for host in hosts):
+        found.add(6)
+    return tuple(sorted(found or {family}))
+
+
+def _check_on_link(
+    values: Mapping[str, Any],
+    hosts: Sequence[InventoryHost],
+    groups: Sequence[underlay.Segments],
+    problems: Problems,
+    notes: list[str],
+) -> None:
+    """Check that plain routes can join the hosts, where the backend uses them."""
+    host_gw = values["backend"] == "host-gw"
+    if not host_gw and not values["direct_routing"]:
+        return
+    lacking = [host.name for host in hosts if not host.ip6]
+    if values["cluster_cidr6"] and lacking:
+        if host_gw:
+            problems.add(
+                f"podnet_node_ip6: {names(lacking)} without one, and host-gw routes IPv6 pods"
+                " through it: set it on every host, or set podnet_backend to vxlan"
+            )
+        else:
+            notes.append(
+                f"podnet_node_ip6 is not set on {names(lacking)}: IPv6 pods use VXLAN to all peers"
+            )
+    for group in groups:
+        underlay.check_nesting(group, problems)
+        if host_gw:
+            underlay.check_one_segment(group, problems)
+        if group.unknown and len(hosts) > 1:
+            notes.append(
+                f"prefix length of the IPv{group.family} address not given for"
+                f" {names(group.unknown)}: each host decides from its own addresses who is on-link"
+            )
+
+
+def _nodes(
+    hosts: Sequence[InventoryHost],
+    given: Mapping[str, str],
+    given6: Mapping[str, str],
+    problems: Problems,
+) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    macs: dict[str, str] = {}
+    for host in hosts:
+        subnet, subnet6 = given.get(host.name, ""), given6.get(host.name, "")
+        for suffix, pin, has in (("", host.subnet, subnet), ("6", host.subnet6, subnet6)):
+            if pin and not has:
+                problems.add(
+                    f"{host.name}: podnet_subnet{suffix}: {pin}, but podnet_cluster_cidr{suffix} is"
+                    " empty: set that, or take the pin away"
+                )
+        mac = host.mac or derive_mac(subnet, subnet6)
+        other = macs.setdefault(mac, host.name)
+        if other != host.name:
+            problems.add(
+                f"{host.name}: its VTEP has the MAC {mac} of {other}: correct podnet_node_mac, or"
+                " pin another subnet"
+            )
+        nodes[host.name] = Node(
+            name=host.name,
+            ip=host.ip,
+            ip_prefix=host.ip_prefix,
+            ip6=host.ip6,
+            ip6_prefix=host.ip6_prefix,
+            subnet=subnet,
+            subnet6=subnet6,
+            mac=mac,
+            interface=host.interface,
+            leave_alone=host.leave_alone,
+            adopt=host.adopt,
+            manage_neighbours=host.manage_neighbours,
+            repair_interval=host.repair_interval,
+            endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
+        )
+    return nodes
+
+
+def derive_mac(subnet: str, subnet6: str) -> str:
+    """Return the VTEP's MAC that belongs to a node's subnet: local and unicast (IEEE 802, bit 1).
+
+    IPv4: 02:00 and the four bytes of the subnet's address. IPv6 only: 06 and the low 40 bits of
+    the subnet's number.
+    """
+    if subnet:
+        raw = b"\x02\x00" + pack(subnet.partition("/")[0])
+    else:
+        address, length = split_cidr(subnet6)
+        number = int.from_bytes(pack(address), "big") >> (128 - length)
+        raw = b"\x06" + (number & (2**40 - 1)).to_bytes(5, "big")
+    return raw.hex(":")
+
+
+def _endpoints(
+    host: InventoryHost, subnet: str, subnet6: str, problems: Problems
+) -> tuple[Endpoint, ...]:
+    taken: dict[str, str] = {}
+    for one in host.endpoints:
+        for key, cidr in (("address", subnet), ("address6", subnet6)):
+            address = one.get(key, "")
+            if not address:
+                continue
+            label = f"{host.name}: podnet_endpoints: {one['name']}: {key} {address}"
+            wrong = _endpoint_address(address, cidr)
+            if wrong:
+                problems.add(f"{label} {wrong}")
+            other = taken.setdefault(address, one["name"])
+            if other != one["name"]:
+                problems.add(f"{label} is that of {other}, too: every endpoint needs its own")
+    return tuple(Endpoint(**one) for one in host.endpoints)
+
+
+def _endpoint_address(address: str, cidr: str) -> str:
+    """Say what is wrong with an endpoint's address in its node's subnet, or ""."""
+    if not cidr:
+        return "has a family that pods do not have: take it away, or set the cluster CIDR for it"
+    raw = pack(address)
+    bits = len(raw) * 8
+    base, length = split_cidr(cidr)
+    if not is_inside(f"{address}/{bits}", cidr):
+        return f"is not in the node's subnet {cidr}: choose one from it, or none"
+    last = unpack(
+        (int.from_bytes(pack(base), "big") + (1 << (bits - length)) - 1).to_bytes(bits // 8, "big")
+    )
+    reserved = {base: "the subnet itself", offset(base, 1): "the node's gateway"}
+    if bits == 32:
+        reserved[last] = "the broadcast address"
+    return f"is {reserved[address]}: choose another one, or none" if address in reserved else ""
+
+
+def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> Plan:
+    return Plan(
+        name=values["name"],
+        cluster_cidr=values["cluster_cidr"],
+        cluster_cidr6=values["cluster_cidr6"],
+        backend=values["backend"],
+        vni=values["vxlan_vni"],
+        port=values["vxlan_port"],
+        device=values["vxlan_device"],
+        direct_routing=values["direct_routing"],
+        bridge=values["bridge"],
+        mtu=values["mtu"],
+        masquerade=values["masquerade"],
+        underlay=family,
+        cni=Cni(
+            conf_dir=values["cni_conf_dir"],
+            conf_name=values["cni_conf_name"],
+            bin_dir=values["cni_bin_dir"],
+            extra_plugins=tuple(values["cni_extra_plugins"]),
+        ),
+        nodes=nodes,
+    )

@@ -1,0 +1,288 @@
+"""What one host probes in a proof of the network, and the short summary of what came of it.
+
+From its own probe pod to every other host's pod, to its gateway and to an outside address; from
+the host itself to every remote pod. Pods are asked by ICMP, UDP and TCP (`udp_tcp`), and `verdict`
+says what the answers mean. Only what is wrong is returned: a thousand hosts with a thousand targets
+each must not return a million lines.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from ..core.errors import PodnetError
+from ..core.model import Plan, pack
+from ..core.verdict import OK, Asked, Verdict, judge
+from ..kernel.netns import in_netns
+from . import icmp, udp_tcp
+from .icmp import SMALL, Answer, Probe, family_of
+from .probe_pod import Pod
+
+PROTOCOLS = ("icmp", "udp", "tcp")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A probe and what it is about: `kind` is pod, host, gateway or outside; `node` the target."""
+
+    kind: str
+    node: str
+    probe: Probe
+
+
+class Pair(NamedTuple):
+    """What is judged as one: all that was asked of an end, in one family."""
+
+    kind: str
+    node: str
+    family: int
+
+
+def between(source: str, address: str, full: int, ports: Mapping[str, int]) -> list[Probe]:
+    """Return all that is asked of a pod: three protocols, small and at `full` size in bytes."""
+    sizes = (SMALL, full) if full > SMALL else (SMALL,)
+    return [
+        Probe(source, address, size, protocol, ports.get(protocol, 0))
+        for protocol in PROTOCOLS
+        for size in sizes
+    ]
+
+
+def questions(
+    node_name: str, pod: Pod, targets: Mapping[str, Any], outside: Sequence[str]
+) -> list[Question]:
+    """Return all that this host asks.
+
+    `targets` is node -> {address, address6, mtu, udp, tcp} of the probe pods. Where two pods' MTUs
+    differ, full size is the smaller one: that is what TCP agrees on.
+    """
+    asked: list[Question] = []
+    for own, gateway in ((pod.address, pod.gateway), (pod.address6, pod.gateway6)):
+        if own and gateway:
+            for size in sorted({SMALL, max(SMALL, pod.mtu)}):
+                asked.append(Question("gateway", node_name, Probe("pod", gateway, size)))
+    for node, target in targets.items():
+        if node == node_name:
+            continue
+        full = min(pod.mtu, int(target["mtu"]))
+        ports = {"udp": int(target["udp"]), "tcp": int(target["tcp"])}
+        for own, address in (
+            (pod.address, target.get("address")),
+            (pod.address6, target.get("address6")),
+        ):
+            if own and address:
+                for kind in ("pod", "host"):
+                    asked += [
+                        Question(kind, node, probe) for probe in between(kind, address, full, ports)
+                    ]
+    for address in outside:
+        # The host asks, too: when it gets no answer either, nothing is said about pods.
+        asked.append(Question("outside", "", Probe("pod", address)))
+        asked.append(Question("outside-host", "", Probe("host", address)))
+    return asked
+
+
+def ask(probes: Sequence[Probe], namespaces: Mapping[str, str]) -> list[Answer]:
+    """Send all `probes` of all protocols at once; return the answers in the same order."""
+    echo = [one for one in probes if one.protocol == "icmp"]
+    rest = [one for one in probes if one.protocol != "icmp"]
+    answers: dict[str, list[Answer]] = {}
+    wrong: list[BaseException] = []
+
+    def run_echo() -> None:
+        try:
+            answers["echo"] = icmp.run(echo, namespaces)
+        except BaseException as error:
+            wrong.append(error)
+
+    # A thread can be in a network namespace of its own.
+    thread = threading.Thread(target=run_echo)
+    thread.start()
+    try:
+        answers["rest"] = udp_tcp.run(rest, namespaces)
+    finally:
+        thread.join()
+    if wrong:
+        raise wrong[0]
+    by_kind = {kind: iter(found) for kind, found in answers.items()}
+    return [next(by_kind["echo" if one.protocol == "icmp" else "rest"]) for one in probes]
+
+
+def probe(
+    node_name: str,
+    pod: Pod,
+    targets: Mapping[str, Any],
+    outside: Sequence[str],
+    chosen: Sequence[str],
+) -> dict[str, Any]:
+    """Ask everything at once; return what `summary` does."""
+    asked = questions(node_name, pod, targets, outside)
+    answers = ask([one.probe for one in asked], {"pod": pod.netns, "host": ""})
+    return summary(asked, answers, chosen, lambda address: has_neighbour(pod.netns, address))
+
+
+def summary(
+    asked: Sequence[Question],
+    answers: Sequence[Answer],
+    chosen: Sequence[str],
+    resolves: Callable[[str], bool],
+) -> dict[str, Any]:
+    """Return ``{asked, answered, failures, outside, notes}``.
+
+    `failures` is a list of ``{kind, node, family, address, word, what}``. `chosen` are the outside
+    addresses that the user named: silence from them is a failure even when this host itself gets
+    none. `resolves` says whether the pod has the MAC of an address on its own link.
+    """
+    grouped: dict[Pair, list[tuple[Probe, Answer]]] = {}
+    silent: set[str] = set()
+    for one, answer in zip(asked, answers):
+        if one.kind == "outside-host":
+            if not answer.ok:
+                silent.add(one.probe.address)
+            continue
+        node = one.probe.address if one.kind == "outside" else one.node
+        pair = Pair(one.kind, node, family_of(one.probe.address))
+        grouped.setdefault(pair, []).append((one.probe, answer))
+    verdicts = {pair: _judged(those) for pair, those in grouped.items()}
+    notes: dict[str, list[str]] = {}
+    result: dict[str, Any] = {"asked": 0, "answered": 0, "failures": [], "outside": [], "notes": []}
+    for pair, those in grouped.items():
+        verdict, address = verdicts[pair], those[0][0].address
+        answered = sum(answer.ok for _probe, answer in those)
+        quiet = address in silent and address not in chosen
+        note = _excused(pair, address, verdicts, quiet, resolves)
+        if note:
+            notes.setdefault(note, []).append(pair.node)
+        if pair.kind == "outside" and not note:
+            result["outside"].append(address)
+        result["answered"] += answered
+        result["asked"] += answered if note else len(those)
+        if verdict.fault and not note:
+            what = verdict.fault
+            if pair.kind == "outside" and address in silent:
+                what += "; this host itself gets no answer from it either"
+            failed = {"address": address, "word": verdict.word, "what": what}
+            node = "" if pair.kind == "outside" else pair.node
+            result["failures"].append(
+                {"kind": pair.kind, "node": node, "family": pair.family, **failed}
+            )
+    result["notes"] = [note.replace("{}", _some(nodes)) for note, nodes in notes.items()]
+    return result
+
+
+def _judged(those: Sequence[tuple[Probe, Answer]]) -> Verdict:
+    asked = []
+    for one, answer in those:
+        error = "" if answer.ok else answer.error
+        asked.append(Asked(one.protocol, one.full, one.size, error, answer.router))
+    return judge(asked)
+
+
+def _excused(
+    pair: Pair,
+    address: str,
+    verdicts: Mapping[Pair, Verdict],
+    quiet: bool,
+    resolves: Callable[[str], bool],
+) -> str:
+    """Return why silence is no fault of the network, "" if it is one, or if there is none.
+
+    `quiet`: an address outside that does not answer the host either.
+    """
+    verdict = verdicts[pair]
+    if verdict.muted:
+        who = "pod" if pair.kind == "pod" else "host"
+        return f"{who} -> {{}}: ICMP is not answered, TCP and UDP are"
+    if verdict.word == OK:
+        return ""
+    if pair.kind == "host" and verdicts.get(pair._replace(kind="pod"), verdict).word == OK:
+        return (
+            f"host -> {{}}: {verdict.fault}, while pods get answers over the same way; chains of "
+            "this host's own (input) may drop them"
+        )
+    if pair.kind == "gateway" and verdict.word == "no" and resolves(address):
+        # What pods need of it is that it takes their packets, and those to other hosts passed it.
+        return f"gateway {address}: its MAC is known and it does not answer ping"
+    if pair.kind == "outside" and quiet:
+        return (
+            f"outside: the default gateway {address} does not answer this host "
+            "either; not judged (podnet_probe_outside names an address that answers)"
+        )
+    return ""
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(names))
+    more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+    return ", ".join(shown[:10]) + more
+
+
+def outside_addresses(plan: Plan, pod: Pod, chosen: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (addresses to probe outside the network, notes on what is not probed).
+
+    `chosen` are the user's; a family without any takes the default gateway of this host. Raises
+    PodnetError for something in `chosen` that is no address.
+    """
+    notes: list[str] = []
+    addresses: list[str] = []
+    for address in chosen:
+        try:
+            pack(address)
+        except ValueError as error:
+            raise PodnetError(f"podnet_probe_outside: {error}") from error
+    if not plan.masquerade:
+        return [], ["outside: not probed, because podnet_masquerade is off"]
+    for family, own in ((4, pod.address), (6, pod.address6)):
+        if not own:
+            continue
+        mine = [one for one in chosen if (":" in one) == (family == 6)]
+        if mine:
+            addresses += mine
+            continue
+        gateway = _default_gateway(family)
+        if not gateway:
+            notes.append(f"outside: not probed over IPv{family}: this host has no default gateway")
+        elif gateway.startswith("fe80:"):
+            notes.append(
+                f"outside: not probed over IPv{family}: the default gateway has a link-local "
+                "address only"
+            )
+        else:
+            addresses.append(gateway)
+    return addresses, notes
+
+
+def _default_gateway(family: int) -> str:
+    """Return the gateway of this host's first default route, "" without one."""
+    for route in _ip(f"-{family}", "route", "show", "default"):
+        if route.get("gateway"):
+            return str(route["gateway"])
+    return ""
+
+
+def has_neighbour(netns: str, address: str) -> bool:
+    """Whether the namespace at `netns` knows the MAC of an address on its own link."""
+    with in_netns(netns):
+        found = _ip(f"-{family_of(address)}", "neigh", "show", "to", address)
+    return any(one.get("lladdr") and "FAILED" not in one.get("state", ()) for one in found)
+
+
+def _ip(*arguments: str) -> list[dict[str, Any]]:
+    program = shutil.which("ip") or "/sbin/ip"
+    try:
+        done = subprocess.run(
+            [program, "-json", *arguments],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=30,
+        )
+        return [one for one in json.loads(done.stdout or "[]") if isinstance(one, dict)]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []

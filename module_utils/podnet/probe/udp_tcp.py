@@ -1,0 +1,345 @@
+"""Ask many responders at once by UDP and TCP, at several sizes, and say why one does not answer.
+
+A real exchange: a datagram is answered with its length and its sum, a connection sends back every
+byte, so a checksum fault shows as it does to a pod. Datagrams carry "don't fragment" and ignore
+what the kernel learned about path MTUs (IP_PMTUDISC_PROBE, ip(7)). TCP finds its segment size
+itself, as it does for pods: one that fills `size` bytes, if the path carries it.
+
+All in one loop, with a bound on the connections that are open at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+import time
+import zlib
+from collections import deque
+from typing import Mapping, Sequence
+
+from ..core.errors import PodnetError
+from ..kernel.netns import in_netns
+from .icmp import SEND_ERRORS, Answer, Probe, family_of
+
+#: What identifies a datagram: the run's token and the number of the probe.
+HEADER = struct.Struct("!8sI")
+
+#: What the answer says of it: length and CRC-32.
+BODY = struct.Struct("!II")
+
+#: Seconds after the start at which a datagram that was not answered is sent again, and after which
+#: silence is taken for no. A bridge whose first port is the probe's own asks for nobody's MAC over
+#: IPv6 before its link-local address is proven unique: up to two seconds (RFC 4862, section 5.4).
+TRIES, DEADLINE = (0.0, 0.4, 1.0, 1.8, 2.6), 3.3
+
+#: Seconds for a connection and its exchange: the kernel sends a lost SYN again after one and three.
+TCP_DEADLINE = 3.5
+
+#: Connections open at a time, below the usual limit of 1,024 files for a process.
+_MOST = 400
+
+#: Datagrams between two looks at the answers, and the pause after them in seconds.
+_BURST, _PAUSE = 32, 0.001
+
+#: Bytes in a small exchange over TCP, and how many full segments make a large one.
+_TCP_SMALL, _TCP_SEGMENTS = 32, 3
+
+# linux/in.h, linux/in6.h: not in Python's socket module.
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
+_IPV6_DONTFRAG = 62
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_RECEIVE_BUFFER, _SO_RCVBUFFORCE = 8 * 1024 * 1024, 33
+
+#: struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, pad, info.
+_EXTENDED = struct.Struct("=IBBBBI")
+
+
+def set_df(made: socket.socket, family: int) -> None:
+    """Forbid fragments on a UDP socket, whatever the kernel knows of the path."""
+    if family == 4:
+        made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, PMTUDISC_PROBE)
+    elif made.type & socket.SOCK_DGRAM:
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
+
+
+def run(probes: Sequence[Probe], namespaces: Mapping[str, str]) -> list[Answer]:
+    """Ask all `probes`, which are of protocol udp or tcp; return the answers in the same order.
+
+    `namespaces` is source -> path of its network namespace ("" for this process's own). Raises
+    PodnetError when a socket cannot be made.
+    """
+    loop = _Loop(probes, namespaces)
+    try:
+        return loop.run()
+    finally:
+        loop.close()
+
+
+class _Connection:
+    """One probe over TCP: connect, send `data`, get it back."""
+
+    def __init__(self, index: int, opened: socket.socket, data: bytes) -> None:
+        self.index = index
+        self.socket = opened
+        self.data = data
+        self.sent = 0
+        self.taken = 0
+        self.connected = False
+        self.start = time.monotonic()
+
+    def go_on(self) -> bool:
+        """Send and receive what can be; return whether the exchange is complete."""
+        if not self.connected:
+            failed = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failed:
+                raise OSError(failed, os.strerror(failed))
+            try:
+                self.socket.getpeername()
+            except OSError:
+                return False  # not yet
+            self.connected = True
+        with contextlib.suppress(BlockingIOError):
+            while self.sent < len(self.data):
+                self.sent += self.socket.send(self.data[self.sent :])
+        with contextlib.suppress(BlockingIOError):
+            while self.taken < len(self.data):
+                part = self.socket.recv(65536)
+                if not part:
+                    raise OSError(errno.ECONNRESET, "connection closed")
+                if part != self.data[self.taken : self.taken + len(part)]:
+                    raise OSError(errno.EBADMSG, "other bytes came back than were sent")
+                self.taken += len(part)
+        return self.taken == len(self.data)
+
+
+class _Loop:
+    """The state of one `run`."""
+
+    def __init__(self, probes: Sequence[Probe], namespaces: Mapping[str, str]) -> None:
+        self.probes = probes
+        self.namespaces = namespaces
+        self.answers = [Answer() for _ in probes]
+        self.token = os.urandom(8)
+        self.noise = os.urandom(65536) * 4
+        self.poll = select.epoll()
+        self.udp: dict[tuple[str, int], socket.socket] = {}
+        self.readers: dict[int, tuple[str, socket.socket]] = {}
+        self.tcp: dict[int, _Connection] = {}
+        self.waiting = deque(n for n, probe in enumerate(probes) if probe.protocol == "tcp")
+        self.open = {n for n, probe in enumerate(probes) if probe.protocol == "udp"}
+        self.sums: dict[int, tuple[int, int]] = {}
+
+    def run(self) -> list[Answer]:
+        for probe in self.probes:
+            key = probe.source, family_of(probe.address)
+            if probe.protocol == "udp" and key not in self.udp:
+                self._open_udp(*key)
+        start = time.monotonic()
+        for number, moment in enumerate(TRIES):
+            self._wait(start + moment)
+            before = time.monotonic()
+            self._send_all()
+            if number == 0:
+                self._fill()
+            # A round that took long to send must not shorten the time left to answer.
+            start += time.monotonic() - before
+        self._wait(start + DEADLINE)
+        for index in self.open:
+            self.answers[index].error = self.answers[index].error or "no reply"
+        self.open.clear()
+        while self.tcp or self.waiting:
+            self._step(0.1)
+        return self.answers
+
+    def close(self) -> None:
+        for one in self.udp.values():
+            one.close()
+        for connection in self.tcp.values():
+            connection.socket.close()
+        self.poll.close()
+
+    def _wait(self, until: float) -> None:
+        """Go on until that moment, or until no datagram is open any more."""
+        while self.open and (left := until - time.monotonic()) > 0:
+            self._step(min(left, 0.1))
+
+    def _step(self, timeout: float) -> None:
+        self._fill()
+        for number, event in self.poll.poll(max(0.001, timeout)):
+            if number in self.readers:
+                if event & select.EPOLLERR:
+                    self._complaints(self.readers[number][1])
+                self._read(*self.readers[number])
+            elif number in self.tcp:
+                self._advance(number)
+        now = time.monotonic()
+        for number, one in list(self.tcp.items()):
+            if now - one.start > TCP_DEADLINE:
+                error = "no reply" if not one.connected else _stuck(one)
+                self._finish(number, Answer(error=error))
+
+    # UDP
+
+    def _open_udp(self, source: str, family: int) -> None:
+        kind = socket.AF_INET if family == 4 else socket.AF_INET6
+        try:
+            with in_netns(self.namespaces[source]):
+                made = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self.udp[source, family] = made
+            set_df(made, family)
+            if family == 4:
+                made.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            else:
+                made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        except OSError as error:
+            raise PodnetError(f"IPv{family} probe: no UDP socket ({error.strerror})") from error
+        with contextlib.suppress(OSError):
+            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        self.readers[made.fileno()] = source, made
+        self.poll.register(made, select.EPOLLIN)
+
+    def _send_all(self) -> None:
+        for count, index in enumerate(sorted(self.open)):
+            if index not in self.open:
+                continue  # answered while the burst before was sent
+            if count % _BURST == _BURST - 1:
+                self._step(_PAUSE)
+            self._send(index)
+
+    def _send(self, index: int) -> None:
+        probe, answer = self.probes[index], self.answers[index]
+        family = family_of(probe.address)
+        length = max(HEADER.size, probe.size - (28 if family == 4 else 48))
+        packet = HEADER.pack(self.token, index) + self.noise[: length - HEADER.size]
+        self.sums[index] = len(packet), zlib.crc32(packet)
+        # An error that the socket holds from an earlier packet is told at the next call.
+        for _count in range(3):
+            try:
+                self.udp[probe.source, family].sendto(packet, (probe.address, probe.port))
+                return
+            except BlockingIOError:
+                return  # a full queue: the next try comes
+            except OSError as error:
+                reason = error
+        if reason.errno == errno.EMSGSIZE:
+            answer.error = "message too long: the device here has a smaller MTU"
+        else:
+            answer.error = SEND_ERRORS.get(reason.errno or 0, reason.strerror or str(reason))
+
+    def _read(self, source: str, reader: socket.socket) -> None:
+        for _count in range(256):
+            try:
+                packet, sender = reader.recvfrom(65536)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            if len(packet) != HEADER.size + BODY.size:
+                continue
+            token, index = HEADER.unpack_from(packet)
+            if token != self.token or index not in self.open:
+                continue
+            probe = self.probes[index]
+            if (probe.source, probe.address) != (source, str(sender[0]).partition("%")[0]):
+                continue
+            if BODY.unpack_from(packet, HEADER.size) == self.sums[index]:
+                self.answers[index] = Answer(ok=True)
+                self.open.discard(index)
+            else:
+                self.answers[index].error = "other bytes arrived than were sent"
+
+    def _complaints(self, reader: socket.socket) -> None:
+        """Note what routers, or the kernel here, said of packets of ours (IP_RECVERR, ip(7))."""
+        for _count in range(256):
+            try:
+                packet, notes, _flags, _to = reader.recvmsg(65536, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                return
+            if len(packet) < HEADER.size:
+                continue
+            token, index = HEADER.unpack_from(packet)
+            if token != self.token or index not in self.open:
+                continue
+            for level, kind, data in notes:
+                if (level, kind) in ((0, _IP_RECVERR), (41, _IPV6_RECVERR)):
+                    self._complaint(index, data)
+
+    def _complaint(self, index: int, data: bytes) -> None:
+        number, origin, _type, _code, _pad, info = _EXTENDED.unpack_from(data)
+        answer = self.answers[index]
+        if number == errno.EMSGSIZE:
+            here = origin == 1
+            what = "the device here has a smaller MTU" if here else f"path MTU {info}"
+            answer.error = f"message too long: {what}"
+        else:
+            answer.error = SEND_ERRORS.get(number, os.strerror(number).lower())
+        answer.router = _offender(data[_EXTENDED.size + 4 :]) if origin in (2, 3) else ""
+
+    # TCP
+
+    def _fill(self) -> None:
+        while self.waiting and len(self.tcp) < _MOST:
+            index = self.waiting.popleft()
+            probe = self.probes[index]
+            family = family_of(probe.address)
+            kind = socket.AF_INET if family == 4 else socket.AF_INET6
+            try:
+                with in_netns(self.namespaces[probe.source]):
+                    made = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            except OSError as error:
+                raise PodnetError(f"IPv{family} probe: no TCP socket ({error.strerror})") from error
+            # No connection of the proof is to wait in TIME_WAIT.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            length = _TCP_SMALL if not probe.full else _TCP_SEGMENTS * probe.size
+            data = HEADER.pack(self.token, index) + self.noise[: length - HEADER.size]
+            connection = _Connection(index, made, data)
+            self.tcp[made.fileno()] = connection
+            self.poll.register(made, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+            failed = made.connect_ex((probe.address, probe.port))
+            if failed not in (0, errno.EINPROGRESS):
+                self._finish(made.fileno(), Answer(error=_tcp_error(failed)))
+
+    def _advance(self, number: int) -> None:
+        connection = self.tcp[number]
+        try:
+            if connection.go_on():
+                self._finish(number, Answer(ok=True))
+        except OSError as error:
+            self._finish(number, Answer(error=_tcp_error(error.errno or 0)))
+
+    def _finish(self, number: int, answer: Answer) -> None:
+        connection = self.tcp.pop(number)
+        self.poll.unregister(connection.socket)
+        connection.socket.close()
+        self.answers[connection.index] = answer
+
+
+def _stuck(one: _Connection) -> str:
+    return "connected, but what was sent " + ("is not answered" if not one.taken else "stops")
+
+
+def _tcp_error(number: int) -> str:
+    own = {
+        errno.ECONNREFUSED: "refused",
+        errno.ECONNRESET: "the connection was reset",
+        errno.EBADMSG: "other bytes came back than were sent",
+    }
+    return own.get(number) or SEND_ERRORS.get(number, os.strerror(number).lower())
+
+
+def _offender(address: bytes) -> str:
+    """Return the address in a sockaddr that follows the error (SO_EE_OFFENDER)."""
+    if len(address) < 8:
+        return ""
+    family = struct.unpack_from("=H", address)[0]
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, address[4:8])
+    if family == socket.AF_INET6 and len(address) >= 24:
+        return socket.inet_ntop(socket.AF_INET6, address[8:24])
+    return ""

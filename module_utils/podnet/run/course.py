@@ -1,0 +1,145 @@
+"""How a run goes on after all hosts were looked at: a pure function of what they said."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from ..core import run_name
+from .results import LEFT_OUT, NO_RESULT, failures
+
+NONE, CONVERGE, SWITCH, REFUSE = "none", "converge", "switch", "refuse"
+
+
+class Course(NamedTuple):
+    """`mode`: nothing to do; every host on its own; in three phases with barriers; or not at all.
+
+    `refusal` is why the run must not go on ("" if it may). `notes` are lines for the user.
+    `unreachable` hosts are left out, and the run fails at its end. `over` are runs that have ended
+    without taking their claims away. `hosts` are those that will be changed; each of them has to
+    say that it was.
+    """
+
+    mode: str
+    refusal: str
+    notes: list[str]
+    unreachable: list[str]
+    over: list[str]
+    hosts: list[str]
+
+
+def decide(
+    nodes: Sequence[str],
+    looked: Mapping[str, Any],
+    limited: bool,
+    forced: bool,
+    has_ended: Callable[[str, float], bool] = lambda _run, _idle: False,
+    *,
+    objections: Sequence[str] = (),
+) -> Course:
+    """Return how to go on.
+
+    `nodes` are all hosts of the group; `looked` maps each host of this run to the result of
+    `podnet_info` (with `pending`, `failed` or `unreachable`). `limited`: the run has a --limit;
+    `forced`: the user wants a switch under it all the same. `has_ended` says it of a run that has
+    claimed a host. `objections` are what hosts know better than the plan does (objections.py).
+    """
+    wrong = [*failures(looked), *_silent(looked), *objections]
+    if wrong:
+        lines = ["Nothing was changed on any host, because of:", *wrong]
+        return Course(REFUSE, "\n".join(lines), [], [], [], [])
+    unreachable = sorted(host for host, seen in looked.items() if seen.get("unreachable"))
+    pending = {host: seen["pending"] for host, seen in looked.items() if "pending" in seen}
+    switching = sorted(host for host, counts in pending.items() if counts["switching"])
+    missing = [host for host in nodes if host not in looked]
+    held = {host: seen["held"] for host, seen in looked.items() if seen.get("held")}
+    refusal, over = others(held, has_ended)
+    notes = _mtus({host: counts.get("mtu", 0) for host, counts in pending.items()})
+    if switching:
+        refusal = refusal or _refuse(
+            switching, unreachable, missing if limited and not forced else []
+        )
+    if refusal:
+        return Course(REFUSE, refusal, notes, unreachable, over, [])
+    if switching:
+        return Course(SWITCH, "", notes, unreachable, over, list(pending))
+    touched = [host for host, counts in pending.items() if counts["total"]]
+    if missing and touched:
+        notes.append(
+            f"Not in this run, so perhaps without its change: {_names(missing)}. "
+            "Run again without --limit when they can be reached"
+        )
+    return Course(CONVERGE if touched else NONE, "", notes, unreachable, over, touched)
+
+
+def _mtus(mtus: Mapping[str, int]) -> list[str]:
+    """Return a note if pods get another MTU on some hosts than on others."""
+    by_size: dict[int, list[str]] = {}
+    for host, mtu in mtus.items():
+        if mtu:
+            by_size.setdefault(mtu, []).append(host)
+    if len(by_size) < 2:
+        return []
+    shown = "; ".join(f"{mtu} on {_names(hosts)}" for mtu, hosts in sorted(by_size.items()))
+    return [
+        f"Pods' MTU differs among hosts: {shown}. Between them large packets depend on ICMP (path "
+        f"MTU discovery); podnet_mtu: {min(by_size)} gives all the same"
+    ]
+
+
+def _silent(looked: Mapping[str, Any]) -> list[str]:
+    """Return "host: reason" for each host that was not looked at, though it can be reached."""
+    return [
+        f"{host}: {LEFT_OUT if seen.get('skipped') else NO_RESULT}"
+        for host, seen in looked.items()
+        if not seen.get("failed") and not seen.get("unreachable") and "pending" not in seen
+    ]
+
+
+def others(
+    held: Mapping[str, Any], has_ended: Callable[[str, float], bool]
+) -> tuple[str, list[str]]:
+    """Return why a run must not go on, "" if it may, and the runs that are over.
+
+    `held` maps hosts to the claims of other runs there, each a run and its seconds of silence.
+    """
+    over = sorted({one["run"] for one in held.values() if has_ended(one["run"], one["idle"])})
+    return _at_work({host: one for host, one in held.items() if one["run"] not in over}), over
+
+
+def _at_work(held: Mapping[str, Any]) -> str:
+    """Return which other runs are at work, "" for none."""
+    if not held:
+        return ""
+    by_run: dict[str, list[str]] = {}
+    for host, one in held.items():
+        by_run.setdefault(one["run"], []).append(host)
+    shown = "; ".join(f"{run_name.by(run)} (on {_names(hosts)})" for run, hosts in by_run.items())
+    return (
+        f"Another run of podnet is at work: {shown}. Nothing was changed by this one. Run again "
+        "when it has ended; if its controller died, it is forgotten "
+        f"{run_name.LASTS / 60:.0f} minutes after its last call, or see docs/troubleshooting.md"
+    )
+
+
+def _refuse(switching: Sequence[str], unreachable: Sequence[str], missing: Sequence[str]) -> str:
+    """Return why a switch must not begin, "" if it may.
+
+    Hosts left behind would keep the old backend while the others remove it.
+    """
+    if unreachable:
+        return (
+            f"{_names(switching)} must switch, and {_names(unreachable)} cannot be reached and "
+            "would be cut off. Nothing was changed. Bring the host back, or take it out with "
+            "playbooks/remove_node.yml, and run again"
+        )
+    if missing:
+        return (
+            f"{_names(switching)} must switch, and --limit leaves out {_names(missing)}, which "
+            "would be cut off. Nothing was changed. Run without --limit, or set "
+            "podnet_force_limited: true if you know why"
+        )
+    return ""
+
+
+def _names(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts[:10]) + (f" and {len(hosts) - 10} more" if len(hosts) > 10 else "")

@@ -1,0 +1,327 @@
+"""Adopt: take over a host on which flannel ran or runs, without losing a packet.
+
+flannel's device, bridge, routes and peers' entries are what podnet makes itself, less the marks. So
+an adopted host is one that has all of it already, and the usual changes do the rest: a route gets
+our protocol in place, a device its alias. Where the way to a peer or the VTEP's MAC changes, hosts
+go through the three phases of a switch. What flannel has besides, its leftovers, goes at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from ..core.errors import PodnetError
+from ..core.model import Node, Plan, is_inside, overlaps, split_cidr
+from .record import Record
+from .state import Leftover, State, route_device
+
+_DEVICE = re.compile(r"flannel(-v6)?\.[0-9]+\Z")
+
+#: Devices of flannel's other backends: podnet cannot carry their packets on.
+_OTHER_BACKENDS = {
+    "flannel-wg": "wireguard",
+    "flannel-wg-v6": "wireguard",
+    "flannel.ipip": "ipip",
+    "flannel0": "udp",
+}
+
+
+class Found(NamedTuple):
+    """What flannel has on a host besides devices and routes.
+
+    `daemons` are process ids of flanneld outside of a systemd unit. `environment` is subnet.env.
+    `configs` maps CNI files that use the flannel plugin to their networks. `leftovers` maps what
+    has to go, in a person's words, to how.
+    """
+
+    daemons: tuple[int, ...] = ()
+    environment: Mapping[str, str] = {}
+    configs: Mapping[str, str] = {}
+    leftovers: Mapping[str, Leftover] = {}
+
+
+@dataclass
+class Adoption:
+    """What of flannel's becomes ours on this host; empty where nothing does.
+
+    `devices` are its VXLAN devices and its bridge; `bridge_mac` is the MAC that pods know their
+    gateway by.
+    """
+
+    active: bool = False
+    devices: set[str] = field(default_factory=set)
+    bridge_mac: str = ""
+    leftovers: dict[str, Leftover] = field(default_factory=dict)
+
+
+class Signs(NamedTuple):
+    """Where flannel was met on a host: besides `found`, its devices by name, and its bridge."""
+
+    found: Found
+    devices: Mapping[str, Mapping[str, Any]]
+    bridge: Mapping[str, Any] | None
+
+    def __bool__(self) -> bool:
+        """Whether flannel was met at all."""
+        return bool(self.words())
+
+    def words(self) -> list[str]:
+        """Return the signs, as an error names them."""
+        said = [f"flanneld (process {pid})" for pid in self.found.daemons[:1]]
+        said += [f"device {name}" for name in self.devices]
+        # Leases of a network named cbr0 alone say nothing of flannel.
+        said += [what for what, one in self.found.leftovers.items() if one.tool != "leases"]
+        return said + list(self.found.configs)
+
+
+def meet(
+    plan: Plan,
+    node: Node,
+    links: Sequence[Mapping[str, Any]],
+    known: Record | None,
+    found: Found,
+) -> Adoption:
+    """Return what is taken over; nothing unless the node is to be adopted.
+
+    Raises PodnetError for a host with flannel that is not to be adopted, or that cannot be; the
+    message has the lines that the host's variables need.
+    """
+    cidrs = _cidrs(plan)
+    network = found.environment.get("FLANNEL_NETWORK", "")
+    if network and _is_elsewhere(network, cidrs):
+        # Another network's flannel: it and podnet live side by side.
+        return Adoption()
+    devices = {one["ifname"]: one for one in links if _is_flannels(one, plan, node.adopt)}
+    bridge = next((one for one in links if _is_bridge(one, plan)), None)
+    signs = Signs(found, devices, bridge)
+    if not node.adopt:
+        runs = found.daemons or any(one.first for one in found.leftovers.values())
+        if runs or (known is None and signs):
+            raise PodnetError(_refusal(plan, node, signs))
+        return Adoption()
+    _demand_known_backend(node, links)
+    if found.daemons:
+        raise PodnetError(_still_runs(node, found.daemons[0]))
+    problems = []
+    for line in _subnet_lines(node, signs, cidrs):
+        problems.append(
+            f"flannel gave this host another subnet than the plan does. Pin it in {_place(node)}: "
+            f"`{line}`"
+        )
+    for name, link in devices.items():
+        data = link.get("linkinfo", {}).get("info_data", {})
+        if name == plan.device and data.get("learning"):
+            problems.append(
+                f"{name} learns addresses, which podnet's does not. Turn it off, which loses "
+                f"nothing: ip link set {name} type vxlan id {data.get('id')} nolearning"
+            )
+    if problems:
+        raise PodnetError(f"{node.name}: {'; '.join(problems)}")
+    taken = Adoption(active=True, devices=set(devices), leftovers=dict(found.leftovers))
+    if bridge is not None:
+        taken.devices.add(plan.bridge)
+        taken.bridge_mac = str(bridge.get("address", ""))
+    return taken
+
+
+def take_routes(
+    plan: Plan, node: Node, foreign: Mapping[str, str], before: State
+) -> tuple[dict[str, str], list[str]]:
+    """Move flannel's routes that the plan has no use for to `before`, so that they go.
+
+    `foreign` are the routes of others in the cluster CIDRs. Returns those that are not flannel's,
+    and what to tell the user.
+    """
+    others: dict[str, str] = {}
+    stale: list[str] = []
+    for destination, body in foreign.items():
+        if _is_flannels_route(plan, node, destination, body):
+            before.routes[destination] = body
+            stale.append(f"{destination} {body}")
+        elif not _becomes_ours(plan, route_device(body)):
+            others[destination] = body
+    if not stale:
+        return others, []
+    return others, [
+        f"{node.name}: flannel's {'; '.join(stale[:5])}: no host of the plan has that subnet, so "
+        "the route goes. A host that is still there must be in podnet_nodes first"
+    ]
+
+
+def _becomes_ours(plan: Plan, device: str) -> bool:
+    """Whether `device` is ours from now on: the kernel's own routes over it are no others'."""
+    return device in (plan.device, plan.bridge) or _DEVICE.match(device) is not None
+
+
+def must_switch(plan: Plan, before: State, final: State) -> bool:
+    """Whether packets take another way after the adoption, so that all hosts must keep step.
+
+    Two ways may meet only on the hosts in the middle of a switch. A host that keeps way and MAC is
+    adopted alone.
+    """
+    for destination, body in final.routes.items():
+        old = before.routes.get(destination)
+        if old is not None and _way(old) != _way(body) and "proto kernel" not in body:
+            return True
+    bridge, wanted = before.links.get(plan.bridge), final.links[plan.bridge]
+    return bool(
+        held_mac(plan, None, before, final)
+        or (bridge is not None and bridge.mtu < wanted.mtu and before.routes)
+    )
+
+
+def held_mac(plan: Plan, known: Record | None, before: State, final: State) -> str:
+    """Return the VTEP's MAC that peers know, where the plan wants another one; else "".
+
+    What only drifted is not held: peers know what was recorded.
+    """
+    have, want = before.links.get(plan.device), final.links.get(plan.device)
+    if have is None or want is None or have.kind != "vxlan" or have.mac == want.mac:
+        return ""
+    return have.mac if known is None or known.mac == have.mac else ""
+
+
+def advice(plan: Plan, node: Node, before: State) -> str:
+    """Return how to adopt this host alone although its VTEP's MAC is not the plan's."""
+    return (
+        f"{node.name}: flannel's VTEP has the MAC {before.links[plan.device].mac}, the plan's "
+        f"{node.mac}: all hosts change over in one run. To move hosts one by one, keep it: put "
+        f"`podnet_node_mac: {before.links[plan.device].mac}` into {_place(node)}"
+    )
+
+
+def _cidrs(plan: Plan) -> list[str]:
+    return [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+
+
+def _is_elsewhere(network: str, cidrs: Sequence[str]) -> bool:
+    try:
+        return not any(overlaps(network, cidr) for cidr in cidrs)
+    except ValueError:
+        return False
+
+
+def _place(node: Node) -> str:
+    return f"host_vars/{node.name}.yml"
+
+
+def _inside(link: Mapping[str, Any], cidrs: Sequence[str]) -> list[tuple[str, int]]:
+    """Return (address, prefix length) of a device's addresses in the cluster CIDRs."""
+    found = []
+    for one in link.get("addr_info", ()):
+        local = str(one.get("local", ""))
+        single = f"{local}/{128 if ':' in local else 32}"
+        if local and any(is_inside(single, cidr) for cidr in cidrs):
+            found.append((local, int(one.get("prefixlen", 0))))
+    return found
+
+
+def _is_flannels(link: Mapping[str, Any], plan: Plan, adopt: bool) -> bool:
+    """Whether a device is a VTEP of this cluster's flannel: by name, kind and address."""
+    return bool(
+        _DEVICE.match(link["ifname"])
+        and link.get("linkinfo", {}).get("info_kind") == "vxlan"
+        and not str(link.get("ifalias", "")).startswith("podnet:")
+        and (_inside(link, _cidrs(plan)) or (adopt and link["ifname"] == plan.device))
+    )
+
+
+def _is_bridge(link: Mapping[str, Any], plan: Plan) -> bool:
+    return bool(
+        link["ifname"] == plan.bridge
+        and link.get("linkinfo", {}).get("info_kind") == "bridge"
+        and not str(link.get("ifalias", "")).startswith("podnet:")
+        and _inside(link, _cidrs(plan))
+    )
+
+
+def _refusal(plan: Plan, node: Node, signs: Signs) -> str:
+    lines = ["podnet_adopt: true", *_subnet_lines(node, signs, _cidrs(plan))]
+    device = signs.devices.get(plan.device, {})
+    if device and device.get("address") != node.mac:
+        lines.append(f"podnet_node_mac: {device.get('address')}")
+    shown = ", ".join(f"`{line}`" for line in lines)
+    return (
+        f"{node.name}: flannel runs or ran on this host: {', '.join(signs.words())}. To take its "
+        f"network over without a lost packet, put into {_place(node)}: {shown}; see "
+        "docs/adopt-flannel.md. Otherwise remove flannel from the host first"
+    )
+
+
+def _subnet_lines(node: Node, signs: Signs, cidrs: Sequence[str]) -> list[str]:
+    """Return the pins that the plan needs to have the subnets that flannel gave this host."""
+    lines = []
+    for variable, key, subnet in (
+        ("podnet_subnet", "FLANNEL_SUBNET", node.subnet),
+        ("podnet_subnet6", "FLANNEL_IPV6_SUBNET", node.subnet6),
+    ):
+        if not subnet:
+            continue
+        six = ":" in subnet
+        length = split_cidr(subnet)[1]
+        given = [f"{a}/{n}" for a, n in (_inside(signs.bridge, cidrs) if signs.bridge else ())]
+        given.append(signs.found.environment.get(key, ""))
+        # The VTEP's own address is the subnet's first; its size is then the plan's.
+        given += [
+            f"{a}/{length}" for link in signs.devices.values() for a, _ in _inside(link, cidrs)
+        ]
+        for one in given:
+            if one and (":" in one) == six:
+                has = _network(one)
+                if has and has != subnet:
+                    lines.append(f"{variable}: {has}")
+                break
+    return lines
+
+
+def _network(cidr: str) -> str:
+    """Return the CIDR without its host bits, "" if it is none."""
+    from ipaddress import ip_interface
+
+    try:
+        return str(ip_interface(cidr).network)
+    except ValueError:
+        return ""
+
+
+def _demand_known_backend(node: Node, links: Sequence[Mapping[str, Any]]) -> None:
+    for link in links:
+        backend = _OTHER_BACKENDS.get(link["ifname"])
+        if backend:
+            raise PodnetError(
+                f"{node.name}: {link['ifname']} exists on the host: flannel's backend {backend} "
+                "cannot be taken over, vxlan and host-gw can. Switch flannel to one of them and "
+                f"remove the device (ip link del {link['ifname']}), then run again"
+            )
+
+
+def _still_runs(node: Node, process: int) -> str:
+    return (
+        f"{node.name}: flanneld runs on this host (process {process}), and not from a unit "
+        "flanneld.service that podnet could stop for good: it would put its rules and routes back. "
+        "Stop what starts it: what it made stays and carries packets on. In Kubernetes keep its "
+        "DaemonSet off this node, or remove it when all nodes are moved: kubectl -n kube-flannel "
+        "delete daemonset kube-flannel-ds. Then run again; see docs/adopt-flannel.md"
+    )
+
+
+def _is_flannels_route(plan: Plan, node: Node, destination: str, body: str) -> bool:
+    """Whether a route looks as flannel makes it: `DST via GATEWAY dev DEVICE proto boot`.
+
+    Its protocol is that of everybody's `ip route add`, so size and way have to fit, too.
+    """
+    words = body.split()
+    subnet = node.subnet6 if ":" in destination else node.subnet
+    if "metric" in destination or words[:1] != ["via"] or "proto boot" not in body or not subnet:
+        return False
+    if split_cidr(destination)[1] != split_cidr(subnet)[1]:
+        return False
+    if not any(is_inside(destination, cidr) for cidr in _cidrs(plan)):
+        return False
+    return bool(_DEVICE.match(route_device(body))) or "onlink" not in words
+
+
+def _way(body: str) -> str:
+    return body.replace(" proto boot", "")

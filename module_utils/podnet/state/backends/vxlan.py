@@ -1,0 +1,83 @@
+"""VXLAN (RFC 7348): pods' packets travel in UDP between VTEPs.
+
+Per peer, as flannel does it: a permanent neighbour for the address that stands for the peer's
+VTEP (the first of its subnet), a permanent FDB entry that sends the VTEP's MAC to the peer's
+address, and a route via that neighbour. Nothing is learned and nothing is flooded.
+"""
+
+from __future__ import annotations
+
+from ...core.model import Node, Plan, split_cidr
+from ..host_view import HostView
+from ..state import Link, State
+from .base import Backend
+from .host_gw import HostGateway
+
+#: Outer Ethernet 14 + IPv4 20 (IPv6 40) + UDP 8 + VXLAN 8 bytes (RFC 7348, section 5).
+OVERHEAD = {4: 50, 6: 70}
+
+
+class Vxlan(Backend):
+    """One device, and a neighbour, an FDB entry and a route a peer."""
+
+    parameters = (*Backend.parameters, "vni", "port", "device", "direct_routing")
+
+    def overhead(self, plan: Plan) -> int:
+        """50 bytes over IPv4, 70 over IPv6."""
+        return OVERHEAD[plan.underlay]
+
+    def families(self, plan: Plan, node: Node) -> set[int]:
+        """The underlay's; plain routes to direct peers add theirs."""
+        direct = HostGateway().families(plan, node) if plan.direct_routing else set()
+        return {plan.underlay} | direct
+
+    def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
+        """Add the VTEP: its MAC is in the plan, so that peers know it without asking."""
+        state.links[plan.device] = Link(
+            kind="vxlan",
+            mtu=mtu,
+            mac=node.mac,
+            alias=f"podnet:{plan.name}",
+            vni=plan.vni,
+            port=plan.port,
+            local=host.underlay[plan.underlay].address,
+        )
+        if node.subnet:
+            state.addresses[plan.device, split_cidr(node.subnet)[0] + "/32"] = ""
+        if node.subnet6:
+            # No other node can hold it, and detection would leave it tentative for a second.
+            state.addresses[plan.device, split_cidr(node.subnet6)[0] + "/128"] = " nodad"
+
+    def peer(self, plan: Plan, node: Node, host: HostView, peer: Node, state: State) -> None:
+        """Add the peer's entries; a direct peer gets plain routes instead."""
+        if plan.direct_routing and self.is_direct(plan, node, host, peer):
+            HostGateway().peer(plan, node, host, peer, state)
+            return
+        device = plan.device
+        remote = peer.ip if plan.underlay == 4 else peer.ip6
+        if node.interface:
+            # Not by `dev` of the device: entries of the FDB do not inherit that (vxlan_fdb_parse in
+            # vxlan_core.c), and a device that is bound so goes with its NIC.
+            remote += f" via {node.interface}"
+        state.fdb[device, peer.mac] = remote
+        for subnet in (peer.subnet, peer.subnet6):
+            if not subnet:
+                continue
+            vtep = subnet.partition("/")[0]
+            state.neighbours[device, vtep] = peer.mac
+            if ":" in vtep:
+                # IPv6 looks a gateway up even with `onlink` and refuses one that it would reach
+                # over another device (ip6_route_check_nh_onlink): as long as the subnet itself is
+                # routed another way, it needs a route of its own.
+                state.routes[f"{vtep}/128"] = f"dev {device}"
+            state.routes[subnet] = f"via {vtep} dev {device} onlink"
+
+    def is_direct(self, plan: Plan, node: Node, host: HostView, peer: Node) -> bool:
+        """Whether both ends send to each other without VXLAN: all families on-link."""
+        reached = State()
+        HostGateway().peer(plan, node, host, peer, reached)
+        return len(reached.routes) == bool(peer.subnet) + bool(peer.subnet6)
+
+    def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:
+        """Nothing: VXLAN crosses routers."""
+        return []

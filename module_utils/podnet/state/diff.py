@@ -1,0 +1,580 @@
+"""From one state to another: the ordered list of changes.
+
+`changes(before, after)` is the only place that decides what to do. A check prints its result, a
+run applies it, and a rollback is the same call with the arguments exchanged.
+
+The order keeps packets flowing: forwarding first, then devices, addresses, neighbours, FDB, and
+only then the routes that use them; what goes, goes after what replaced it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from typing import Collection, Iterable, NamedTuple
+
+from ..core.model import ROUTE_PROTOCOL
+from . import forwarding, nft_rule
+from .state import BELOW, UNREAD, Accept, Chain, DeviceKey, Link, State, route_device
+
+
+class Change(NamedTuple):
+    """One change: `lines` for `tool`, and the object's text before and after ("" for none).
+
+    `tool` is "ip", "bridge", "nft" (lines are theirs, for a batch), "pod" (lines are [namespace
+    path, an ip batch line for inside it]), "iptables" (whole commands), "sysctl" (key=value),
+    one of a leftover (state.Leftover),
+    "file" (a path; its content is in the state) or "boot" (a file name of the boot files).
+    """
+
+    tool: str
+    lines: tuple[str, ...]
+    before: str
+    after: str
+
+
+#: What cannot be changed on an existing VXLAN device (ip-link(8): only id and local may be given
+#: again), nor a device's kind.
+def is_same_device(one: Link, other: Link) -> bool:
+    """Whether `one` can be turned into `other` without deleting it."""
+    return one.kind == other.kind and (
+        one.kind != "vxlan"
+        or (
+            (one.vni, one.port, one.learning) == (other.vni, other.port, other.learning)
+            # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c),
+            # and ip-link(8) has no word that takes it away.
+            and (":" in one.local) == (":" in other.local)
+            and (other.local != "" or one.local == "")
+        )
+    )
+
+
+def is_marked(link: Link) -> bool:
+    """Whether a device carries the mark of a network of podnet."""
+    return link.alias.startswith("podnet:")
+
+
+def changes(before: State, after: State) -> list[Change]:
+    """Return the changes that lead from `before` to `after`, in the order to apply them."""
+    before, renames = _follow_renames(before, after)
+    doomed = {
+        name
+        for name, link in before.links.items()
+        if name in after.links and not is_same_device(link, after.links[name])
+    }
+    gone = doomed | (before.links.keys() - after.links.keys())
+    kept = _without_lost_neighbours(_without_devices(before, doomed), after)
+    result: list[Change] = []
+    result += leftovers(before, after, first=True)
+    made = after.links.keys() - kept.links.keys()
+    result += _sysctls(kept, after, made, first=True)
+    # A peer may send larger packets than our pods take. The bridge tells it so, a veth just drops:
+    # the bridge's MTU is the first to shrink and the last to grow. Among the others, a pod's end
+    # never exceeds what carries it: shrink from the pod outwards, grow towards it.
+    result += _bridge_mtus(kept, after, shrink=True)
+    result += _ports(kept, after, shrink=True)
+    result += renames
+    result += [_remove_link(name, before.links[name]) for name in sorted(doomed)]
+    # A device takes packets for two MACs before it gives up the one.
+    early = [one for one in _tables(kept, after, "netdev") if one.after]
+    result += early
+    result += _links(kept, after)
+    result += _addresses(kept, after)
+    # In one batch with the MACs of devices, with which the kernel forgets neighbours.
+    result += _neighbours(kept, after)
+    result += _sysctls(kept, after, made, first=False)
+    result += _ports(kept, after, shrink=False)
+    result += _bridge_mtus(kept, after, shrink=False)
+    result += _fdb(kept, after)
+    result += _routes(kept, after)
+    result += [one for one in _tables(kept, after) if one not in early]
+    result += _accepts(kept, after)
+    result += _removals(_without_devices(kept, gone, routes=False), after)
+    result += _downs(kept, after)
+    result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
+    result += _files(kept, after)
+    result += leftovers(before, after, first=False)
+    return result
+
+
+def _without_lost_neighbours(before: State, after: State) -> State:
+    """Return `before` less the neighbours on devices that are about to get another MAC.
+
+    The kernel drops them then, permanent ones too (neigh_changeaddr in net/core/neighbour.c).
+    """
+    changed = {
+        name
+        for name, link in after.links.items()
+        if link.mac and name in before.links and before.links[name].mac != link.mac
+    }
+    if not changed:
+        return before
+    kept = {key: mac for key, mac in before.neighbours.items() if key[0] not in changed}
+    return replace(before, neighbours=kept)
+
+
+def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
+    """Rewrite `before` as if its devices had the names that `after` gives to the same index."""
+    wanted = {link.ifindex: name for name, link in after.links.items() if link.ifindex}
+    moves = {
+        name: wanted[link.ifindex]
+        for name, link in before.links.items()
+        if wanted.get(link.ifindex, name) != name
+    }
+    if not moves:
+        return before, []
+    in_way = sorted(name for name in moves.values() if name in before.links and name not in moves)
+    removals = [_remove_link(name, before.links[name]) for name in in_way]
+    before = _without_devices(before, in_way)
+    moved = before.copy()
+    moved.links = {moves.get(name, name): link for name, link in before.links.items()}
+    for table in ("addresses", "neighbours", "fdb"):
+        entries: dict[DeviceKey, str] = getattr(before, table)
+        setattr(
+            moved, table, {(moves.get(dev, dev), key): val for (dev, key), val in entries.items()}
+        )
+    moved.routes = {dst: rename_device(body, moves) for dst, body in before.routes.items()}
+    moved.sysctls = forwarding.renamed(before.sysctls, moves)
+    return moved, removals + [
+        # Linux >= 6.2 renames a device that is up, with all that hangs on it.
+        Change("ip", (f"link set dev {old} name {new}",), f"link {old}", f"link {new}")
+        for old, new in _in_turn(moves)
+    ]
+
+
+#: The name that a device has for a moment where devices exchange theirs.
+_MAKES_WAY = "podnet-turn"
+
+
+def _in_turn(moves: dict[str, str]) -> list[tuple[str, str]]:
+    """Return renames in an order in which each new name is free when its turn comes."""
+    waiting = dict(sorted(moves.items()))
+    result = []
+    while waiting:
+        old = next((one for one, new in waiting.items() if new not in waiting), "")
+        if old:
+            result.append((old, waiting.pop(old)))
+        else:
+            # Each waits for another one's name: one of them makes way.
+            old = next(iter(waiting))
+            waiting[_MAKES_WAY] = waiting.pop(old)
+            result.append((old, _MAKES_WAY))
+    return result
+
+
+def rename_device(body: str, moves: dict[str, str]) -> str:
+    """Return a route's text with its device renamed where `moves` says so."""
+    device = route_device(body)
+    return body.replace(f"dev {device}", f"dev {moves[device]}", 1) if device in moves else body
+
+
+def _without_devices(state: State, names: Iterable[str], routes: bool = True) -> State:
+    """Return `state` less devices and what the kernel drops with them.
+
+    With routes=False routes stay: those over a device that is about to go are removed first and
+    by name, so that no packet is sent into a dying device.
+    """
+    names = set(names)
+    if not names:
+        return state
+    rest = state.copy()
+    rest.links = {name: link for name, link in state.links.items() if name not in names}
+    for table in ("addresses", "neighbours", "fdb"):
+        entries: dict[DeviceKey, str] = getattr(state, table)
+        setattr(rest, table, {key: val for key, val in entries.items() if key[0] not in names})
+    if routes:
+        rest.routes = {
+            dst: body for dst, body in state.routes.items() if route_device(body) not in names
+        }
+    return rest
+
+
+def _sysctls(before: State, after: State, made: Collection[str], first: bool) -> list[Change]:
+    """Return the changes of sysctls; those of devices that are `made` now come when they are."""
+    have = forwarding.of_itself(before.sysctls, after.sysctls, made)
+    return [
+        Change(
+            "sysctl",
+            (f"{key}={value}",),
+            f"sysctl {key} = {have[key]}" if key in have else "",
+            f"sysctl {key} = {value}",
+        )
+        for key, value in forwarding.ordered(after.sysctls)
+        if (forwarding.owner(key) in made) != first and have.get(key) != value
+    ]
+
+
+def _ports(before: State, after: State, shrink: bool) -> list[Change]:
+    result = []
+    for name, port in after.ports.items():
+        old = before.ports.get(name, port)
+        ends: list[tuple[int, int, str, tuple[str, ...], str]] = []
+        if port.inner and old.inner_mtu != port.inner_mtu:
+            line = f"link set dev {port.inner} mtu {port.inner_mtu}"
+            text = f"link {port.inner} in the pod behind {name} mtu "
+            ends.append(
+                (old.inner_mtu, port.inner_mtu, "pod", (port.namespace, line), text),
+            )
+        if old.mtu != port.mtu:
+            line = f"link set dev {name} mtu {port.mtu}"
+            ends.append((old.mtu, port.mtu, "ip", (line,), f"link {name} mtu "))
+        if old.stray and not port.stray and not shrink:
+            bridge = next(one for one, link in after.links.items() if link.kind == "bridge")
+            line = f"link set dev {name} master {bridge}"
+            text = f"link {name} "
+            result.append(Change("ip", (line,), f"{text}nomaster", f"{text}master {bridge}"))
+        # The pod's own end comes first going down and last going up.
+        for have, want, tool, lines, text in ends if shrink else ends[::-1]:
+            if (want < have) == shrink:
+                result.append(Change(tool, lines, f"{text}{have}", f"{text}{want}"))
+    return result
+
+
+def link_text(name: str, link: Link) -> str:
+    """Return a device on one line in the words of ip-link(8)."""
+    text = f"link {name} type {link.kind} mtu {link.mtu}"
+    if link.mac:
+        text += f" address {link.mac}"
+    if link.kind == "vxlan":
+        learning = "learning" if link.learning else "nolearning"
+        text += f" id {link.vni} dstport {link.port} local {link.local or 'none'} {learning}"
+    if link.alias:
+        text += f" alias {link.alias}"
+    return text + (" up" if link.up else " down")
+
+
+def add_link(name: str, link: Link) -> tuple[str, ...]:
+    """Return the batch lines that create a device complete."""
+    # A bridge keeps an MTU only if it was changed after creation; otherwise the kernel (br_if.c,
+    # br_mtu_auto_adjust) lets it follow the ports, back to 1500 when the last one leaves.
+    first = link.mtu - 1 if link.kind == "bridge" else link.mtu
+    line = f"link add {name} mtu {first}"
+    if link.mac:
+        # Given at creation: udev's MACAddressPolicy leaves a MAC that was set alone.
+        line += f" address {link.mac}"
+    line += f" type {link.kind}"
+    if link.kind == "vxlan":
+        learning = "learning" if link.learning else "nolearning"
+        local = f" local {link.local}" if link.local else ""
+        line += f" id {link.vni} dstport {link.port}{local} {learning}"
+    lines = [line, f"link set dev {name} mtu {link.mtu}"]
+    if link.alias:
+        # The kernel ignores an alias in `link add`.
+        lines.append(f"link set dev {name} alias {_word(link.alias)}")
+    if link.up:
+        lines.append(f"link set dev {name} up")
+    return tuple(lines)
+
+
+#: What ends a word, a line or the reading of it in a batch of ip(8), quoted or not.
+_UNSPEAKABLE = re.compile(r"[#\\\x00-\x1f\x7f]")
+
+
+def _word(alias: str) -> str:
+    """Return a device's alias as one word of a batch; others may have put anything there.
+
+    One that a batch cannot say becomes the empty word: the device then has no alias.
+    """
+    if _UNSPEAKABLE.search(alias) or ("'" in alias and '"' in alias):
+        return "''"
+    if "'" in alias:
+        return f'"{alias}"'
+    return f"'{alias}'" if not alias or '"' in alias or " " in alias else alias
+
+
+def _links(before: State, after: State) -> list[Change]:
+    result = []
+    for name, want in after.links.items():
+        have = before.links.get(name)
+        if have is None:
+            result.append(Change("ip", add_link(name, want), "", link_text(name, want)))
+            continue
+        lines = []
+        if have.alias != want.alias and (want.alias or is_marked(have)):
+            lines.append(f"link set dev {name} alias {_word(want.alias)}")
+        if want.mac and have.mac != want.mac:
+            lines.append(f"link set dev {name} address {want.mac}")
+        if want.kind == "bridge" and is_marked(want) and not is_marked(have):
+            # Adopted, so its MTU may still be its ports' (see add_link), which have been set by
+            # now. Larger and back: a smaller one would be remembered by those who send just then.
+            lines += [f"link set dev {name} mtu {want.mtu + one}" for one in (1, 0)]
+        elif want.kind != "bridge" and have.mtu != want.mtu:
+            lines.append(f"link set dev {name} mtu {want.mtu}")
+        if want.kind == "vxlan" and have.local != want.local:
+            lines.append(f"link set dev {name} type vxlan id {want.vni} local {want.local}")
+        if want.up and not have.up:
+            lines.append(f"link set dev {name} up")
+        if lines:
+            shown = have if want.mac else have._replace(mac="")
+            then = want._replace(up=want.up or have.up)
+            result.append(Change("ip", tuple(lines), link_text(name, shown), link_text(name, then)))
+    return result
+
+
+def _downs(before: State, after: State) -> list[Change]:
+    """Return what takes a device down: late, because the kernel drops what hangs on it then."""
+    result = []
+    for name, want in after.links.items():
+        have = before.links.get(name)
+        if have is not None and have.up and not want.up:
+            line = f"link set dev {name} down"
+            shown = want._replace(up=True)
+            result.append(Change("ip", (line,), link_text(name, shown), link_text(name, want)))
+    return result
+
+
+def _bridge_mtus(before: State, after: State, shrink: bool) -> list[Change]:
+    """Return the changes of bridges' MTUs, but for those that `_links` adopts or makes."""
+    result = []
+    for name, want in after.links.items():
+        have = before.links.get(name)
+        if have is None or want.kind != "bridge" or have.mtu == want.mtu:
+            continue
+        adopted = is_marked(want) and not is_marked(have)
+        if not adopted and (want.mtu < have.mtu) == shrink:
+            line, text = f"link set dev {name} mtu {want.mtu}", f"link {name} mtu "
+            result.append(Change("ip", (line,), f"{text}{have.mtu}", f"{text}{want.mtu}"))
+    return result
+
+
+def _remove_link(name: str, link: Link) -> Change:
+    return Change("ip", (f"link del dev {name}",), link_text(name, link), "")
+
+
+def _addresses(before: State, after: State) -> list[Change]:
+    result = []
+    for (device, cidr), flags in after.addresses.items():
+        if (device, cidr) not in before.addresses:
+            text = f"addr {cidr} dev {device}"
+            result.append(Change("ip", (f"addr replace {cidr} dev {device}{flags}",), "", text))
+    return result
+
+
+def _neighbours(before: State, after: State) -> list[Change]:
+    result = []
+    have = before.neighbours
+    for key, mac in after.neighbours.items():
+        old = have.get(key)
+        if old != mac:
+            device, address = key
+            text = f"neigh {address} dev {device} lladdr "
+            result.append(
+                Change(
+                    "ip",
+                    (f"neigh replace {address} lladdr {mac} dev {device} nud permanent",),
+                    text + old if old else "",
+                    text + mac,
+                )
+            )
+    return result
+
+
+def _fdb(before: State, after: State) -> list[Change]:
+    result = []
+    have = before.fdb
+    for key, remote in after.fdb.items():
+        old = have.get(key)
+        if old == remote:
+            continue
+        device, mac = key
+        # An entry with several remotes, which a rollback may have to bring back, can neither be
+        # replaced nor made in one go (bridge(8)).
+        less = old.split(",")[1:] if old else ()
+        first, *more = remote.split(",")
+        lines = (
+            *(f"fdb del {mac} dev {device} dst {one} self" for one in less),
+            f"fdb replace {mac} dev {device} dst {first} self permanent",
+            *(f"fdb append {mac} dev {device} dst {one} self permanent" for one in more),
+        )
+        text = f"fdb {mac} dev {device} dst "
+        result.append(Change("bridge", lines, text + old if old else "", text + remote))
+    return result
+
+
+def route_line(destination: str, body: str) -> str:
+    """Return the batch line that sets a route, ours unless its text names another protocol."""
+    protocol = "" if " proto " in f" {body} " else f" proto {ROUTE_PROTOCOL}"
+    kind, _, rest = body.partition(" ") if body.startswith("type ") else ("", "", body)
+    if kind:
+        kind, _, rest = rest.partition(" ")
+        kind += " "
+    return " ".join(f"route replace {kind}{destination} {rest}{protocol}".split())
+
+
+def _routes(before: State, after: State) -> list[Change]:
+    result = []
+    have = before.routes
+    for destination, body in after.routes.items():
+        old = have.get(destination)
+        if old != body:
+            result.append(
+                Change(
+                    "ip",
+                    (route_line(destination, body),),
+                    f"route {destination} {old}" if old is not None else "",
+                    f"route {destination} {body}",
+                )
+            )
+    return result
+
+
+def _removals(before: State, after: State) -> list[Change]:
+    """Return the removal of entries that `after` lacks, routes first."""
+    result = []
+    for destination, body in before.routes.items():
+        if destination not in after.routes:
+            device = route_device(body)
+            line = f"route del {destination}" + (f" dev {device}" if device else "")
+            result.append(Change("ip", (line,), f"route {destination} {body}", ""))
+    for (device, address), mac in before.neighbours.items():
+        if (device, address) not in after.neighbours:
+            line = f"neigh del {address} dev {device}"
+            text = f"neigh {address} dev {device} lladdr {mac}"
+            result.append(Change("ip", (line,), text, ""))
+    for (device, cidr), _ in before.addresses.items():
+        if (device, cidr) not in after.addresses:
+            line = f"addr del {cidr} dev {device}"
+            result.append(Change("ip", (line,), f"addr {cidr} dev {device}", ""))
+    for (device, mac), remote in before.fdb.items():
+        if (device, mac) not in after.fdb:
+            lines = tuple(f"fdb del {mac} dev {device} dst {one} self" for one in remote.split(","))
+            result.append(Change("bridge", lines, f"fdb {mac} dev {device} dst {remote}", ""))
+    return result
+
+
+def full_name(table: str) -> str:
+    """Return a table's family and name; a bare name's family is inet."""
+    return table if " " in table else f"inet {table}"
+
+
+def chain_text(table: str, chains: tuple[Chain, ...]) -> str:
+    """Return a table as lines of nft(8), without the comments that identify rules."""
+    full = full_name(table)
+    lines = []
+    for chain in chains:
+        lines.append(f"table {full} chain {chain.name} {{ {chain.hook}; policy accept; }}")
+        lines += [f"table {full} chain {chain.name} {rule.text}" for rule in chain.rules]
+    return "\n".join(lines)
+
+
+def table_lines(table: str, chains: tuple[Chain, ...]) -> tuple[str, ...]:
+    """Return an nft script that replaces a table in one transaction.
+
+    `add` before `delete` makes the deletion succeed where there is no table (nft(8)); packets
+    never see the table missing, because nft -f is atomic.
+    """
+    full = full_name(table)
+    lines = [f"add table {full}", f"delete table {full}"]
+    if chains:
+        lines.append(f"table {full} {{")
+        for chain in chains:
+            lines.append(f"  chain {chain.name} {{")
+            lines.append(f"    {chain.hook}; policy accept;")
+            lines += [f'    {rule.text} comment "{rule.tag}"' for rule in chain.rules]
+            lines.append("  }")
+        lines.append("}")
+    return tuple(lines)
+
+
+_DEVICE = re.compile(r' device "[^"]*"')
+
+
+def _signature(chains: tuple[Chain, ...]) -> list[tuple[str, str, list[str]]]:
+    # nft's JSON does not tell the device of a chain in every version; the rules' comments do.
+    return [
+        (chain.name, _DEVICE.sub("", chain.hook), [rule.tag for rule in chain.rules])
+        for chain in chains
+    ]
+
+
+def _are_alike(old: tuple[Chain, ...], new: tuple[Chain, ...]) -> bool:
+    """Whether two tables do the same; a rule that cannot be read is known by its comment alone."""
+    if _signature(old) != _signature(new):
+        return False
+    pairs = [
+        (one.text, other.text)
+        for first, second in zip(old, new)
+        for one, other in zip(first.rules, second.rules)
+    ]
+    return all(
+        UNREAD in (one[: len(UNREAD)], other[: len(UNREAD)]) or nft_rule.are_alike(one, other)
+        for one, other in pairs
+    )
+
+
+def _tables(before: State, after: State, family: str = "") -> list[Change]:
+    result = []
+    for table in sorted(before.tables.keys() | after.tables.keys()):
+        if not table.startswith(family):
+            continue
+        old, new = before.tables.get(table, ()), after.tables.get(table, ())
+        if not _are_alike(old, new):
+            result.append(
+                Change(
+                    "nft", table_lines(table, new), chain_text(table, old), chain_text(table, new)
+                )
+            )
+    return result
+
+
+def _accepts(before: State, after: State) -> list[Change]:
+    new, old = [], []
+    for one in after.accepts:
+        if one not in before.accepts and not one.rule.endswith(BELOW):
+            line = f"insert rule {one.chain} {one.rule}"
+            if one.tool != "nft":
+                line = f"{one.tool} -w -I {one.chain} {one.rule}"
+            new.append(Change(_owner(one), (line,), "", " ".join(one)))
+    for one, handles in before.accepts.items():
+        if one not in after.accepts:
+            lines = [f"delete rule {one.chain} handle {handle}" for handle in handles]
+            if one.tool != "nft":
+                rule = one.rule[: -len(BELOW)] if one.rule.endswith(BELOW) else one.rule
+                lines = [f"{one.tool} -w -D {one.chain} {rule}"] * max(1, len(handles))
+            old.append(Change(_owner(one), tuple(lines), " ".join(one), ""))
+    # iptables removes the first rule that is equal, so what is moved goes before it comes again.
+    moved = [change for change in old if change.before.endswith(BELOW)]
+    return moved + new + [change for change in old if change not in moved]
+
+
+def leftovers(before: State, after: State, first: bool) -> list[Change]:
+    """Return the removal of what another tool left; only what is first has a way back."""
+    result = [
+        Change(one.tool, one.lines, what, "")
+        for what, one in before.leftovers.items()
+        if what not in after.leftovers and one.first == first
+    ]
+    if first:
+        result += [
+            Change(one.tool, one.back, "", what)
+            for what, one in after.leftovers.items()
+            if what not in before.leftovers and one.back
+        ]
+    return result
+
+
+def _owner(one: Accept) -> str:
+    return "nft" if one.tool == "nft" else "iptables"
+
+
+def _files(before: State, after: State) -> list[Change]:
+    result = []
+    for tool, old, new in (
+        ("boot", before.boot, after.boot),
+        ("file", before.files, after.files),
+    ):
+        for path in sorted(old.keys() | new.keys()):
+            if old.get(path) != new.get(path):
+                texts = _file_text(path, old.get(path)), _file_text(path, new.get(path))
+                result.append(Change(tool, (path,), *texts))
+    return result
+
+
+def _file_text(path: str, content: str | None) -> str:
+    if content is None:
+        return ""
+    if content.startswith("-> "):
+        return f"file {path} {content}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return f"file {path} ({content.count(chr(10))} lines, sha256 {digest})"

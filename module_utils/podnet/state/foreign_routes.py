@@ -1,0 +1,70 @@
+"""Routes of others in the pods' ranges: which of them take packets from podnet's.
+
+The longest prefix wins. A route that is wider than a node's subnet leaves ours alone: `0.0.0.0/1`
+of a VPN, `10.0.0.0/8` of a site, even the cluster CIDR itself. One that is as long or longer takes
+packets away from a node's pods. What lies in space that no node has yet will be in the way of a
+node that gets it.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Mapping
+
+from ..core.model import Node, Plan, split_cidr
+from .host_view import Prefix, listed, make_prefix
+
+
+def judge(plan: Plan, node: Node, foreign: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return (problems, notes) about `foreign`, destination -> text, inside the plan's ranges.
+
+    It is a problem where one takes packets to pods of a node.
+    """
+    if not foreign:
+        return [], []
+    subnets = [one for peer in plan.nodes.values() for one in (peer.subnet, peer.subnet6) if one]
+    tree = _by_length(subnets)
+    taking, idle = [], []
+    for destination, body in foreign.items():
+        plain = destination.split(" ", 1)[0]
+        taken = _holder(_prefix(plain), tree)
+        shown = f"{destination} {body}"
+        if taken:
+            whose = next(one for one in plan.nodes.values() if taken in (one.subnet, one.subnet6))
+            taking.append(f"{shown} (takes packets to {whose.name}'s {taken})")
+        else:
+            idle.append(shown)
+    ranges = " or ".join(one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one)
+    if taking:
+        return [
+            f"{node.name}: the host has routes of others inside {ranges}: "
+            f"{'; '.join(taking[:3])}{f' and {len(taking) - 3} more' if len(taking) > 3 else ''}. "
+            "Remove them, or set podnet_cluster_cidr to a range that is free"
+        ], []
+    return [], [
+        f"{node.name}: routes of others inside {ranges} that no node's pods need now: "
+        f"{listed(idle, 3)}"
+    ]
+
+
+def _prefix(cidr: str) -> Prefix:
+    address, length = split_cidr(cidr)
+    return make_prefix(address, length)
+
+
+def _by_length(cidrs: Iterable[str]) -> dict[tuple[int, int], dict[int, str]]:
+    """Return (size, shift) -> value -> CIDR."""
+    tree: dict[tuple[int, int], dict[int, str]] = {}
+    for cidr in cidrs:
+        one = _prefix(cidr)
+        tree.setdefault((one.size, one.shift), {})[one.value] = cidr
+    return tree
+
+
+def _holder(one: Prefix, tree: Mapping[tuple[int, int], Mapping[int, str]]) -> str:
+    """Return the CIDR that a prefix equals or lies in, "" for none."""
+    for (size, shift), values in tree.items():
+        if size == one.size and shift >= one.shift:
+            found = values.get(one.value >> (shift - one.shift))
+            if found:
+                return found
+    return ""

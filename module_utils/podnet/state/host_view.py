@@ -1,0 +1,205 @@
+"""What podnet needs to know of a host besides its own objects: the underlay, seen from there.
+
+The kernel was asked, for each peer, which way a packet from the node's address takes; everything
+here is decided from those answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Iterator, NamedTuple
+
+from ..core.model import Node, Plan, pack
+
+
+class Underlay(NamedTuple):
+    """The host's own address of one family, and the device that the user named or that holds it.
+
+    `mtu` is what the host can send with no peer there to ask for: the device's, in bytes. `holder`
+    is the device that holds the address, "" for a loopback: by it the device is found again when
+    it is called otherwise.
+    """
+
+    address: str
+    device: str
+    mtu: int
+    holder: str = ""
+
+
+class Way(NamedTuple):
+    """How the kernel sends from the node's address to a peer's (`ip route get`).
+
+    `gateway` is "" where the peer is on-link. `mtu` is the route's own or the device's, in bytes.
+    `source` is what the kernel would choose as source address if it was not told ("" if that is
+    not known). `learned` is a smaller path MTU that a router has told lately, 0 for none. `back` is
+    the device that the kernel would send over if no interface was named: where it expects packets
+    from the peer (rp_filter).
+    """
+
+    device: str
+    mtu: int
+    gateway: str = ""
+    source: str = ""
+    learned: int = 0
+    back: str = ""
+
+
+class Narrowest(NamedTuple):
+    """The way with the smallest MTU; `peer` is the node that it leads to, "" for none."""
+
+    device: str
+    mtu: int
+    peer: str
+
+
+@dataclass
+class HostView:
+    """One host's view of the underlay; `underlay` maps the family (4 or 6) to our address.
+
+    `ways` maps a peer's address to the way there; one that the kernel has no route to is missing.
+    """
+
+    underlay: dict[int, Underlay] = field(default_factory=dict)
+    ways: dict[str, Way] = field(default_factory=dict)
+
+    def on_link_device(self, address: str) -> str:
+        """Return the device over which `address` is reached without a router, or ""."""
+        way = self.ways.get(address)
+        return way.device if way is not None and not way.gateway else ""
+
+    def devices(self) -> list[str]:
+        """Return the devices that lead to the peers; without peers, those of our addresses."""
+        leading = dict.fromkeys(way.device for way in self.ways.values())
+        return list(leading or dict.fromkeys(one.device for one in self.underlay.values()))
+
+
+class Prefix(NamedTuple):
+    """A range of addresses of `size` bytes: those with `raw >> shift == value`."""
+
+    size: int
+    shift: int
+    value: int
+
+
+def make_prefix(address: str, length: int) -> Prefix:
+    """Return the range of an address with a prefix length."""
+    raw = pack(address)
+    shift = len(raw) * 8 - length
+    return Prefix(len(raw), shift, int.from_bytes(raw, "big") >> shift)
+
+
+def is_same_segment(one: Node, other: Node, family: int) -> bool | None:
+    """Whether two nodes share a segment by the inventory alone; None where it does not say."""
+    pairs: list[tuple[str, int | None]] = [
+        (node.ip, node.ip_prefix) if family == 4 else (node.ip6, node.ip6_prefix)
+        for node in (one, other)
+    ]
+    (one_ip, one_length), (other_ip, other_length) = pairs
+    if one_length is None or other_length is None or not one_ip or not other_ip:
+        return None
+    if one_length != other_length:
+        return False
+    prefix = make_prefix(one_ip, one_length)
+    return int.from_bytes(pack(other_ip), "big") >> prefix.shift == prefix.value
+
+
+def direct_device(plan: Plan, node: Node, peer: Node, host: HostView, family: int) -> str:
+    """Return the device over which `peer` is reached without a router, or "".
+
+    `family` is that of the nodes' addresses. Two nodes that the inventory puts on different
+    segments never send to each other directly, whatever a host sees; of the others each end asks
+    its own kernel, because a gateway that the kernel does not hold for on-link cannot be set.
+    """
+    said = is_same_segment(node, peer, family)
+    if said is False:
+        return ""
+    return host.on_link_device(peer.ip if family == 4 else peer.ip6)
+
+
+def addressed_peers(plan: Plan, node: Node, family: int) -> Iterator[tuple[Node, str]]:
+    """Yield (peer, its address) of the other nodes with which `node` shares a family."""
+    if not (node.ip if family == 4 else node.ip6):
+        return
+    for peer in plan.nodes.values():
+        address = peer.ip if family == 4 else peer.ip6
+        if address and peer.name != node.name:
+            yield peer, address
+
+
+def narrowest(plan: Plan, node: Node, host: HostView, family: int) -> Narrowest:
+    """Return the smallest of the ways to the peers; the host's own device where there is none."""
+    ways = [
+        Narrowest(way.device, way.mtu, peer.name)
+        for peer, address in addressed_peers(plan, node, family)
+        for way in (host.ways.get(address),)
+        if way is not None
+    ]
+    own = host.underlay[family]
+    return min(ways, key=lambda way: way.mtu, default=Narrowest(own.device, own.mtu, ""))
+
+
+def two_ways(plan: Plan, node: Node, host: HostView) -> set[str]:
+    """Return devices that the user named although the kernel would reply to IPv4 peers by others.
+
+    A strict rp_filter drops what comes in by them (RFC 3704).
+    """
+    ways = (host.ways.get(address) for _, address in addressed_peers(plan, node, 4))
+    return {way.device for way in ways if way and way.back not in ("", way.device)}
+
+
+def listed(names: list[str], most: int = 5) -> str:
+    """Return a list for a message, shortened."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def problems(plan: Plan, node: Node, host: HostView, podnets: set[str]) -> list[str]:
+    """Return why packets would not reach the peers as the plan has it, a sentence each.
+
+    `podnets` are the devices of podnet's networks.
+    """
+    found = []
+    inside, lost = [], []
+    for family in (4, 6):
+        for peer, address in addressed_peers(plan, node, family):
+            way = host.ways.get(address)
+            if way is None:
+                lost.append(f"{peer.name} ({address})")
+            elif way.device in podnets:
+                inside.append(f"{peer.name} ({address}) over {way.device}")
+    if inside:
+        found.append(
+            f"{node.name}: the kernel reaches {listed(inside)}, which podnet itself made: a node's "
+            "address cannot be reached through the pods' network. Remove that route"
+        )
+    if lost and node.interface:
+        found.append(
+            f"{node.name}: podnet_interface {node.interface}: the kernel has no route over it to "
+            f"{listed(lost)}. Add one, or leave podnet_interface out: the kernel then decides"
+        )
+    return found
+
+
+def notes(plan: Plan, node: Node, host: HostView) -> list[str]:
+    """Return what a user should know of the ways to the peers, a sentence each."""
+    found = []
+    lost, short = [], []
+    for family in (4, 6):
+        for peer, address in addressed_peers(plan, node, family):
+            way = host.ways.get(address)
+            if way is None:
+                lost.append(f"{peer.name} ({address})")
+            elif way.learned:
+                short.append(f"{peer.name} ({way.learned} of {way.mtu} on {way.device})")
+    if lost and not node.interface:
+        found.append(
+            f"{node.name}: the kernel has no route to {listed(lost)} now; pods reach them when "
+            "it has one"
+        )
+    if short:
+        found.append(
+            f"{node.name}: routers report a smaller MTU on the way to {listed(short)}. Pods send "
+            "packets that only fragments can carry: set podnet_mtu, or the MTU of the route "
+            "(ip route ... mtu)"
+        )
+    return found

@@ -1,0 +1,104 @@
+"""What podnet remembers of a network on a host: what it made, how far it got. Its file's text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..core.edition import Edition
+from ..core.errors import PodnetError
+from ..core.model import Plan
+from .backends import BACKENDS
+
+#: The last phase, which a finished run leaves in the record.
+DONE = "done"
+
+
+@dataclass
+class Record:
+    """A network's record on this host.
+
+    `parameters` are the plan's that a switch changes. `devices` are names that were or are ours,
+    `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` what pods were given. `mac` is the
+    VTEP's MAC that peers know, `bridge_mac` the bridge's where it is not podnet's own choice.
+    `phase` is DONE or the name of the phase that was begun last. `network`, `generation` and
+    `digest` are the edition of the allocations that this host has seen, `nodes` the nodes of that
+    plan with their subnets (two of them with a space between). `unsettled` are files that a phase
+    under way has changed, or is about to, and whose readers may not have been told.
+    """
+
+    node: str
+    parameters: dict[str, Any]
+    phase: str = DONE
+    devices: list[str] = field(default_factory=list)
+    cidrs: list[str] = field(default_factory=list)
+    pod_mtu: int = 0
+    mac: str = ""
+    bridge_mac: str = ""
+    network: str = ""
+    generation: int = 0
+    digest: str = ""
+    nodes: dict[str, str] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
+    version: int = 1
+
+    @property
+    def edition(self) -> Edition:
+        """The edition of the allocations that this host has seen."""
+        return Edition(self.network, self.generation, self.digest)
+
+
+#: Fields that a record has only where they say something: one from before them stays as it is.
+_LATER = ("network", "generation", "digest", "nodes", "unsettled")
+
+
+def parameters(plan: Plan) -> dict[str, Any]:
+    """Return the parameters whose change is a switch: all hosts must go through it in step.
+
+    Only those that the plan's backend uses: another VXLAN port under host-gw is no switch.
+    """
+    return {key: getattr(plan, key) for key in BACKENDS[plan.backend].parameters}
+
+
+def is_reached(known: Record, plan: Plan) -> bool:
+    """Whether the record says that this host has the plan's parameters already.
+
+    A record may hold more than the plan's backend uses: earlier ones held all.
+    """
+    wanted = parameters(plan)
+    return {key: known.parameters.get(key) for key in wanted} == wanted
+
+
+def parse(text: str, path: str) -> Record:
+    """Return the record that `text` is; raise PodnetError naming `path` on a damaged one."""
+    try:
+        record = Record(**json.loads(text))
+        intact = (
+            isinstance(record.parameters, dict)
+            and all(
+                isinstance(one, str) for one in record.devices + record.cidrs + record.unsettled
+            )
+            and isinstance(record.phase, str)
+            and record.edition.is_valid()
+            and all(isinstance(one, str) for pair in record.nodes.items() for one in pair)
+        )
+    except (ValueError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise PodnetError(
+            f"{path}: damaged; remove it and run again: podnet then recognises its own "
+            "devices and routes by their marks"
+        )
+    return record
+
+
+def dump(record: Record) -> str:
+    """Return the text of a record."""
+    fields = {key: value for key, value in asdict(record).items() if value or key not in _LATER}
+    return json.dumps(fields, indent=1, sort_keys=True) + "\n"
+
+
+def transient_tables(name: str, known: Record | None) -> list[str]:
+    """Return the nft tables that a change which is not finished may have left (phases)."""
+    return [f"netdev {name}"] if known is not None and known.phase != DONE else []
