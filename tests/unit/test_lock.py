@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from podnet.core import flock
 from podnet.core.errors import PodnetError
 from podnet.keep import lock
 
@@ -43,10 +43,10 @@ def test_who_waited_for_one_that_went_takes_the_one_that_counts(
 ) -> None:
     """A waits for B, which removes the network; C comes and makes a lock of the same name."""
     opened, order = threading.Event(), []
-    real = lock._open
+    real = flock._open
 
-    def announced(name: str, deadline: float) -> int:
-        handle = real(name, deadline)
+    def announced(path: Path, mode: int) -> int:
+        handle = real(path, mode)
         opened.set()
         return handle
 
@@ -56,12 +56,13 @@ def test_who_waited_for_one_that_went_takes_the_one_that_counts(
 
     waiting = threading.Thread(target=wait_for_it)
     with lock.held("net"):
-        monkeypatch.setattr(lock, "_open", announced)
+        monkeypatch.setattr(flock, "_open", announced)
         waiting.start()
         assert opened.wait(10)
         lock._forget("net")
+        (places / "run").mkdir()
         # C, before A has looked again at the one that it opened.
-        third = real("net", time.monotonic() + 10)
+        third = real(places / "run" / "net.lock", 0o600)
         fcntl.flock(third, fcntl.LOCK_EX)
         (places / "etc" / "net").mkdir(parents=True)
     order.append("C")

@@ -4,5 +4,5 @@ Comes in here: a type or a rule that the controller and the hosts must agree on.
 
 Runs on: everywhere.
 Imports: nothing.
-Touches: nothing.
+Touches: files in flock.
 """

@@ -11,7 +11,6 @@ should be is refused: following it would write where the user did not name.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
+from ..core import flock
 from ..core.errors import PodnetError
 
 #: What podnet knows about a host lies here; one directory in it for each network.
@@ -270,20 +270,13 @@ def alone(wait: float = 20.0) -> Iterator[None]:
 
 def _lock(deadline: float) -> int:
     with _explained("lock", LOCK):
-        # Only root may open it: whoever can open a file can hold its lock (flock(2)).
-        handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return handle
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(handle)
-                    raise PodnetError(
-                        f"{LOCK}: another run of podnet is writing files on this host; wait for it "
-                        "to end and run again"
-                    ) from None
-                time.sleep(0.05)
+        try:
+            return flock.take(Path(LOCK), f"process {os.getpid()}\n", deadline)
+        except flock.Busy as busy:
+            raise PodnetError(
+                f"{LOCK}: another run of podnet ({busy}) is writing files on this host; "
+                "wait for it to end and run again"
+            ) from None
 
 
 def make_directories(path: str) -> None:

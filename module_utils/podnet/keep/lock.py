@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from pathlib import Path
 from typing import Iterator
 
+from ..core import flock
 from ..core.errors import PodnetError
 from .files import STATE
 
@@ -36,8 +36,6 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
     """
     handle = _take(name, time.monotonic() + wait)
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}, from {_client()}\n".encode(), 0)
         _HELD.append(handle)
         yield
     finally:
@@ -65,48 +63,22 @@ def _path(name: str) -> Path:
 
 def _take(name: str, deadline: float) -> int:
     """Return a handle that holds the lock; raise PodnetError naming the holder at `deadline`."""
-    while True:
-        handle = _open(name, deadline)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_current(handle, _path(name)):
-                return handle
-            os.close(handle)
-        except BlockingIOError:
-            holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip()
-            os.close(handle)
-            if time.monotonic() > deadline:
-                raise PodnetError(
-                    f"another run of podnet works on network {name} of this host "
-                    f"({holder or 'unknown'}); wait for it to end and run again"
-                ) from None
-            time.sleep(0.1)
-
-
-def _open(name: str, deadline: float) -> int:
     path = _path(name)
     while True:
         try:
             path.parent.mkdir(mode=0o755, exist_ok=True)
-            # Only root may open it: whoever can open a file can hold its lock (flock(2)).
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            return flock.take(path, f"process {os.getpid()}, from {_client()}\n", deadline)
+        except flock.Busy as busy:
+            raise PodnetError(
+                f"another run of podnet works on network {name} of this host "
+                f"({busy}); wait for it to end and run again"
+            ) from None
         except FileNotFoundError as error:
             # The directory went in between, with a network that was removed.
             if time.monotonic() > deadline:
                 raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
-            continue
         except OSError as error:
             raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
-        os.fchmod(handle, 0o600)
-        return handle
-
-
-def _is_current(handle: int, path: Path) -> bool:
-    """Whether a handle is that of the file at `path`, which a removal may have taken away."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
-        return False
 
 
 def _client() -> str:

@@ -7,7 +7,6 @@ Only a run that has something to write takes the lock, and then reads again befo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import os
 import socket
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Iterator
 
+from ..core import flock
 from ..core.errors import PodnetError
 
 #: No allocations file is larger (65,536 dual-stack nodes need 6 MB); /dev/zero would be.
@@ -57,17 +57,14 @@ def locked(path: str, wait: float = 10.0) -> Iterator[None]:
     """
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name}.lock")
-    deadline = time.monotonic() + wait
-    handle = -1
-    while handle < 0:
-        with _explained(path, "lock"):
-            handle = _try_lock(lock)
-        if handle < 0:
-            if time.monotonic() >= deadline:
-                raise PodnetError(
-                    f"{path}: another run holds it ({_holder(lock)}): wait for that run to end"
-                )
-            time.sleep(0.1)
+    who = f"process {os.getpid()} of {_user()} on {socket.gethostname()}"
+    with _explained(path, "lock"):
+        try:
+            handle = flock.take(lock, who, time.monotonic() + wait, mode=0o644)
+        except flock.Busy as busy:
+            raise PodnetError(
+                f"{path}: another run holds it ({busy}): wait for that run to end"
+            ) from None
     try:
         yield
     finally:
@@ -77,38 +74,11 @@ def locked(path: str, wait: float = 10.0) -> Iterator[None]:
         os.close(handle)
 
 
-def _try_lock(lock: Path) -> int:
-    """Return the open, locked file, or -1 when another holds it or it was just removed."""
-    handle = os.open(str(lock), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if lock.stat().st_ino == os.fstat(handle).st_ino:
-            who = f"process {os.getpid()} of {_user()} on {socket.gethostname()}"
-            os.ftruncate(handle, 0)
-            os.write(handle, who.encode("utf-8", "replace"))
-            return handle
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except OSError:
-        os.close(handle)
-        raise
-    os.close(handle)
-    return -1
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return str(os.getuid())
-
-
-def _holder(lock: Path) -> str:
-    try:
-        text = lock.read_bytes()[:200].decode("utf-8", "replace")
-    except OSError:
-        text = ""
-    return "".join(one for one in text if one.isprintable()) or "unknown"
 
 
 def save(path: str, text: str) -> None:
