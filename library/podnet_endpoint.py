@@ -141,7 +141,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     options["plan"] = None
     name = options["name"]
     if name is not None and not endpoints.is_endpoint_name(name):
-        raise PodnetError(f"name: {name!r} {endpoints.NAME_RULE}")
+        raise PodnetError(f"name: {name!r} cannot name an endpoint: {endpoints.NAME_RULE}")
     if options["state"] == "present":
         if plan is None:
             raise PodnetError("plan: empty; pass what podnet_plan returned as document")

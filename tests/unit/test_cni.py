@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -313,10 +312,11 @@ def test_mtu_without_a_bridge_is_what_the_network_would_have(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root.plugins(root.bin)
-    final = SimpleNamespace(links={"cni0": SimpleNamespace(mtu=1430)})
     monkeypatch.setattr(configuration, "interface_mtu", lambda _bridge: None)
-    monkeypatch.setattr(configuration, "look", lambda _plan, _node: SimpleNamespace(final=final))
-    assert configuration.inspect(root.plan(mtu="auto"), "n1").mtu == 1430
+    plan = root.plan(mtu="auto")
+    assert configuration.inspect(plan, "n1", predicted_mtu=lambda: 1430).mtu == 1430
+    with pytest.raises(PodnetError, match="no bridge cni0 to take the MTU from"):
+        configuration.inspect(plan, "n1")
     monkeypatch.setattr(configuration, "interface_mtu", lambda _bridge: 1400)
-    assert configuration.inspect(root.plan(mtu="auto"), "n1").mtu == 1400
-    assert configuration.inspect(root.plan(mtu="auto"), "n1", 1300).mtu == 1300
+    assert configuration.inspect(plan, "n1", predicted_mtu=lambda: 1430).mtu == 1400
+    assert configuration.inspect(plan, "n1", 1300).mtu == 1300

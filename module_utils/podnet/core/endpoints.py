@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from .errors import PodnetError
-from .model import Endpoint, Node, Plan, is_inside, is_interface_name, pack, split_cidr, unpack
+from .model import (
+    Endpoint,
+    Node,
+    Plan,
+    is_inside,
+    is_interface_name,
+    offset,
+    pack,
+    split_cidr,
+    unpack,
+)
 
 #: Marks the host's end of the veth pair. Not "podnet:...", which marks devices of the network.
 MARK = "podnet-endpoint"
@@ -21,10 +31,8 @@ MARK = "podnet-endpoint"
 #: With "ep-" before it, a name must fit into an interface's (15 bytes).
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}\Z")
 
-#: That rule in words, to follow a name that breaks it.
-NAME_RULE = (
-    "cannot name an endpoint: 1 to 12 letters, digits, '_' and '-', the first a letter or digit"
-)
+#: That rule in words.
+NAME_RULE = "1 to 12 letters, digits, '_' and '-', the first a letter or digit"
 
 
 def is_endpoint_name(text: object) -> bool:
@@ -198,7 +206,7 @@ def _wanted(node: Node, recorded: Entries, only: Endpoint | None) -> list[tuple[
     declared = {one.name: one for one in node.endpoints}
     for name in [*declared, *([only.name] if only else [])]:
         if not is_endpoint_name(name):
-            raise PodnetError(f"{node.name}: {name!r} {NAME_RULE}")
+            raise PodnetError(f"{node.name}: {name!r} cannot name an endpoint: {NAME_RULE}")
     if only is None:
         by_hand = [
             (Endpoint(one.name), False)
@@ -268,15 +276,16 @@ def _addresses(
 def place_problem(address: str, subnet: str) -> str:
     """Say what is wrong with an endpoint's address in a node's subnet, or ""."""
     if not subnet:
-        return "has a family that pods of this node do not have; leave it out"
+        return "has a family that pods do not have: leave it out, or set the cluster CIDR for it"
     if not is_inside(_single(address), subnet):
-        return f"is not in the node's subnet {subnet}; choose one from it, or none"
-    first, last = _usable(subnet)
-    if not first <= int.from_bytes(pack(address), "big") <= last:
-        return (
-            f"is the network's, the gateway's or the broadcast address of {subnet}; choose another"
-        )
-    return ""
+        return f"is not in the node's subnet {subnet}: choose one from it, or none"
+    base, length = split_cidr(subnet)
+    size = len(pack(base))
+    last = int.from_bytes(pack(base), "big") + (1 << (size * 8 - length)) - 1
+    reserved = {base: "the subnet itself", offset(base, 1): "the node's gateway"}
+    if size == 4:
+        reserved[unpack(last.to_bytes(size, "big"))] = "the broadcast address"
+    return f"is {reserved[address]}: choose another one, or none" if address in reserved else ""
 
 
 def highest_free(node: str, name: str, subnet: str, busy: set[str]) -> str:

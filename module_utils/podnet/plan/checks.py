@@ -13,6 +13,7 @@ import socket
 from typing import Any, Callable, Sequence
 
 from ..core import model
+from ..core.endpoints import NAME_RULE, is_endpoint_name
 
 Check = Callable[[Any], Any]
 
@@ -20,7 +21,6 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _PLUGIN_OPTION_DEPTH = 20
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}\Z")
 _LENGTH = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
-_ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}\Z")
 
 
 def show(value: object) -> str:
@@ -200,10 +200,8 @@ def endpoints(value: object) -> list[dict[str, str]]:
         if unknown:
             raise ValueError(f"must not hold {show(unknown[0])}: known are name, address, address6")
         name = entry["name"]
-        if not isinstance(name, str) or not _ENDPOINT.match(name):
-            raise ValueError(
-                f"must not name an endpoint {show(name)}: 1 to 12 letters, digits, '_' and '-'"
-            )
+        if not is_endpoint_name(name):
+            raise ValueError(f"must not name an endpoint {show(name)}: {NAME_RULE}")
         if name in names:
             raise ValueError(f"must not name two endpoints {name}")
         names.add(name)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
-from ..core.model import Cni, Endpoint, Node, Plan, is_inside, offset, pack, split_cidr, unpack
+from ..core.endpoints import place_problem
+from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
 from . import subnets, underlay
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems, names
@@ -221,31 +222,13 @@ def _endpoints(
             if not address:
                 continue
             label = f"{host.name}: podnet_endpoints: {one['name']}: {key} {address}"
-            wrong = _endpoint_address(address, cidr)
+            wrong = place_problem(address, cidr)
             if wrong:
                 problems.add(f"{label} {wrong}")
             other = taken.setdefault(address, one["name"])
             if other != one["name"]:
                 problems.add(f"{label} is that of {other}, too: every endpoint needs its own")
     return tuple(Endpoint(**one) for one in host.endpoints)
-
-
-def _endpoint_address(address: str, cidr: str) -> str:
-    """Say what is wrong with an endpoint's address in its node's subnet, or ""."""
-    if not cidr:
-        return "has a family that pods do not have: take it away, or set the cluster CIDR for it"
-    raw = pack(address)
-    bits = len(raw) * 8
-    base, length = split_cidr(cidr)
-    if not is_inside(f"{address}/{bits}", cidr):
-        return f"is not in the node's subnet {cidr}: choose one from it, or none"
-    last = unpack(
-        (int.from_bytes(pack(base), "big") + (1 << (bits - length)) - 1).to_bytes(bits // 8, "big")
-    )
-    reserved = {base: "the subnet itself", offset(base, 1): "the node's gateway"}
-    if bits == 32:
-        reserved[last] = "the broadcast address"
-    return f"is {reserved[address]}: choose another one, or none" if address in reserved else ""
 
 
 def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> Plan:
