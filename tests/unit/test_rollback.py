@@ -10,6 +10,7 @@ import pytest
 from podnet.core.errors import PodnetError
 from podnet.host import rollback
 from podnet.keep import files, lock
+from podnet.kernel import apply
 from podnet.kernel.run import Result
 from podnet.state.diff import Change
 from podnet.state.state import Link, State
@@ -226,3 +227,11 @@ def test_a_confirmation_that_comes_too_late(systemd: list[list[str]], tmp_path: 
     (tmp_path / "run" / "podnet.rolled-back").write_text("2026-01-01 10:00:00\n")
     with pytest.raises(PodnetError, match="undone at 2026-01-01 10:00:00"):
         rollback.confirm("podnet")
+
+
+def test_a_change_of_an_unknown_tool_is_an_error_wherever_it_is_made() -> None:
+    change = Change("ipp", ("link add x type dummy",), "", "link x")
+    with pytest.raises(PodnetError, match="ipp: no change that can be undone"):
+        rollback.script("podnet", [change], [])
+    with pytest.raises(PodnetError, match="ipp: no tool that makes a change"):
+        apply.apply([change], State())

@@ -161,7 +161,8 @@ def note_written(name: str, paths: Sequence[str]) -> None:
 def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
     """Return the shell script that applies changes without podnet, then puts files back.
 
-    It goes on after a command that fails: half a way back is better than none.
+    It goes on after a command that fails: half a way back is better than none. Raises PodnetError
+    for a change that no script can make; nothing has been changed then.
     """
     top = _directory(name)
     lines = [
@@ -190,6 +191,8 @@ def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
                 key, _, value = part.partition("=")
                 file = shlex.quote(str(sysctl_path(key)))
                 lines.append(f"printf %s {shlex.quote(value)} >{file}")
+        else:
+            raise PodnetError(f"{tool}: no change that can be undone by a script; report this")
     for number, path in enumerate(paths):
         before, after = (f"{top}.running/{number}.{one}" for one in ("before", "after"))
         new = files.beside(path)

@@ -219,6 +219,8 @@ def take_away(tool: str, lines: tuple[str, ...]) -> None:
             result = run(["systemctl", *line.split(" ")])
             if result.code != 0:
                 raise PodnetError(f"systemctl {line}: {result.error} (exit {result.code})")
+    else:
+        raise PodnetError(f"{tool}: no tool that makes a change; report this")
 
 
 def move_leases(source: str, target: str) -> None:
