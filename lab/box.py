@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import inventory, machine
+from . import bytecode, inventory, machine
 from .addresses import Host
 from .errors import LabError
 
@@ -87,8 +87,11 @@ class Box:
         # Unique beside other labs: nspawn has a directory of this name in /run/systemd.
         return f"{self.netns}-{self.host.name}"
 
-    def create(self) -> None:
-        """Make the host's disk: the image with a name, an identity, keys and an address."""
+    def create(self, *, keep_bytecode: bool = False) -> None:
+        """Make the host's disk: the image with a name, an identity, keys and an address.
+
+        `keep_bytecode`: its Python keeps what it compiles; see bytecode.py.
+        """
         root = self.directory / "root"
         root.mkdir(parents=True)
         disk = self.lab / "disk" / self.host.name
@@ -96,6 +99,8 @@ class Box:
         for directory in (upper, work):
             directory.mkdir(parents=True)
         self._seed(upper)
+        if keep_bytecode:
+            _keep_bytecode(upper)
         options = f"lowerdir={self.lab / 'image'},upperdir={upper},workdir={work}"
         machine.run(["mount", "-t", "overlay", "-o", options, "overlay", str(root)])
 
@@ -212,6 +217,14 @@ class Box:
         file = self.directory / "console.log"
         text = file.read_text(errors="replace") if file.exists() else ""
         return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+
+
+def _keep_bytecode(upper: Path) -> None:
+    module, pth = upper / bytecode.MODULE, upper / bytecode.PTH
+    module.parent.mkdir(parents=True)
+    module.write_text(Path(bytecode.__file__).read_text())
+    pth.write_text(bytecode.PTH_TEXT)
+    (upper / bytecode.DIRECTORY.lstrip("/")).mkdir(parents=True)
 
 
 def wait_until_ready(boxes: Sequence[Box], timeout: float) -> None:

@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         "--node-ip6", action="store_true", help="put podnet_node_ip6 into the inventory, too"
     )
     up.add_argument(
+        "--keep-bytecode",
+        action="store_true",
+        help="let hosts compile what Ansible sends only once (measure without it)",
+    )
+    up.add_argument(
         "--inventory",
         type=Path,
         metavar="DIR",
@@ -121,7 +126,13 @@ def _up(options: argparse.Namespace) -> int:
     directory = options.inventory.resolve() if options.inventory else None
     this = Lab(options.name, directory)
     begin = time.monotonic()
-    this.up(options.hosts, options.segments, options.mtu, node_ip6=options.node_ip6)
+    this.up(
+        options.hosts,
+        options.segments,
+        options.mtu,
+        node_ip6=options.node_ip6,
+        keep_bytecode=options.keep_bytecode,
+    )
     shown = _relative(this.inventory_dir)
     name = "" if options.name == lab.DEFAULT_NAME else f" --name {options.name}"
     print(

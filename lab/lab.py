@@ -91,11 +91,12 @@ class Lab:
         mtu: int = DEFAULT_MTU,
         *,
         node_ip6: bool = False,
+        keep_bytecode: bool = False,
     ) -> None:
         """Make the lab anew, with hosts n1 to n<hosts>; return when all of them answer SSH.
 
         Whatever a lab of this name was before is cleared first. If this fails or is interrupted,
-        nothing is left.
+        nothing is left. With `keep_bytecode` hosts compile what Ansible sends only once.
         """
         machine.require_root()
         layout = addresses.layout_for(hosts, segments)
@@ -111,6 +112,7 @@ class Lab:
                 "wide": layout.wide,
                 "mtu": mtu,
                 "node_ip6": node_ip6,
+                "keep_bytecode": keep_bytecode,
                 "hosts": names,
             }
             try:
@@ -330,8 +332,9 @@ class Lab:
 
     def _start_new(self, names: Sequence[str]) -> None:
         boxes = [self._box(name) for name in names]
+        keep_bytecode = self._state()["keep_bytecode"]
         for new in boxes:
-            new.create()
+            new.create(keep_bytecode=keep_bytecode)
             new.start()
         box.wait_until_ready(boxes, _READY + _READY_EACH * len(boxes))
 

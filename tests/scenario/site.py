@@ -229,7 +229,7 @@ class Site(Cluster):
 def site(name: str, directory: Path, hosts: int = 3) -> Iterator[Site]:
     """Bring a lab up for the time of a with block, with rp_filter=1 on all hosts."""
     lab = Lab(name, directory)
-    lab.up(hosts, node_ip6=True)
+    lab.up(hosts, node_ip6=True, keep_bytecode=True)
     try:
         made = Site(lab)
         with made.strict():
