@@ -376,6 +376,7 @@ def environment(home: Path) -> dict[str, str]:
         "LC_",
     )
     dropped += ("GIT_", "PY_COLORS", "FORCE_COLOR", "PYTHONPATH", "PYTHONHOME", "LANGUAGE")
+    dropped += ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return kept | {
@@ -392,7 +393,8 @@ def environment(home: Path) -> dict[str, str]:
         "TERM": "dumb",
         "COLUMNS": "100",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # Thousands of processes start: what one has compiled all use, and the tree stays clean.
+        "PYTHONPYCACHEPREFIX": str(home / "bytecode"),
     }
 
 

@@ -25,6 +25,9 @@ _CHANGES = {
     "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.truncate", "shutil.rmtree",
 }  # fmt: skip
 
+# What Python itself would write is no step of podnet's.
+sys.dont_write_bytecode = True
+
 #: Where podnet writes; the sysctls and the kernel's objects come on top.
 TREES = ("/etc/podnet", "/etc/cni", "/etc/systemd/system", "/opt", "/var/lib/cni")
 
