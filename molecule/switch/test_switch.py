@@ -68,7 +68,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def traffic(site: Site) -> Iterator[Traffic]:
-    with Traffic(site.lab) as watched:
+    with Traffic(site.lab, interval=0.005) as watched:
         yield watched
 
 

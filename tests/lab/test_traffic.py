@@ -26,7 +26,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def broken(three: Site, script: str, seconds: float) -> tuple[Report, float, float]:
     """Break something on n1 for so long, under traffic; return the report and from when to when."""
-    with Traffic(three.lab) as traffic:
+    with Traffic(three.lab, interval=0.005) as traffic:
         time.sleep(0.3)
         start = time.time()
         three.lab.run("n1", ["sh", "-ec", script.format(seconds=seconds)])
@@ -83,7 +83,7 @@ def test_a_connection_that_is_reset_is_seen(three: Site) -> None:
 
 def test_a_busy_machine_is_no_loss(three: Site) -> None:
     """Every processor is taken by something else, and nothing is broken."""
-    with Traffic(three.lab) as traffic:
+    with Traffic(three.lab, interval=0.005) as traffic:
         three.on_all(
             "sh", "-c", "for n in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import time
@@ -106,9 +107,10 @@ class Traffic:
 
     On every host stand the pods `pods` (the first with a named namespace, the second held by a
     process only), made through the rendered CNI configuration. Each pings its namesake on every
-    other host every `interval` seconds, with IPv4 and IPv6 where pods have them, and the first
-    pods are joined by TCP streams in both directions. With `gateways`, each first pod also pings
-    the other hosts' bridges, which answer without any pod there. The hosts do the same on the
+    other host every `interval` seconds, with IPv4 and IPv6 where pods have them, one after the
+    other: by default two hosts with two pods of both families are joined by a ping every 5 ms. The
+    first pods are joined by TCP streams in both directions. With `gateways`, each first pod also
+    pings the other hosts' bridges, which answer without any pod there. The hosts do the same on the
     underlay, for comparison.
 
         with Traffic(lab) as traffic:
@@ -122,7 +124,7 @@ class Traffic:
         hosts: Sequence[str] | None = None,
         *,
         pods: Sequence[str] = ("a", "b"),
-        interval: float = 0.005,
+        interval: float = 0.02,
         gateways: bool = False,
         warm_up: float = 10.0,
         conflist: str = _CONFLIST,
@@ -285,6 +287,7 @@ def _idle(answers: dict[str, dict[str, Any]]) -> list[str]:
     return idle
 
 
+@functools.cache
 def code_archive() -> bytes:
     """Return a zip with podnet and what runs on hosts, for Python to import from."""
     data = io.BytesIO()

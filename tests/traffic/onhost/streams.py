@@ -18,7 +18,7 @@ from typing import Any
 from podnet.kernel.netns import in_netns
 
 #: Seconds between two records.
-INTERVAL = 0.01
+INTERVAL = 0.02
 #: Shorter waits are not noted.
 NOTED = 0.1
 #: Seconds a connection may take to be made before it counts as refused.
