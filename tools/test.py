@@ -4,6 +4,7 @@
 
 Goes on after a failure, to show all of them. Parts run side by side, and some scenarios count
 lost pings; so one that fails beside others is shown, then run once more, alone, and that counts.
+With each part stand the seconds that it took, and those of CPU that it and its lab's hosts used.
 The last line is `N passed, N failed`: each linter and each scenario counts as one, pytest's tests
 as so many. The status is 0 only if something ran and nothing failed; a part that executed nothing
 has failed.
@@ -34,11 +35,9 @@ LOGS = ROOT / ".cache" / "test"
 #: Parts that run side by side: one for each core of a small machine.
 WORKERS = 2
 
-#: What counts milliseconds has the machine for itself, at the end.
-ALONE = frozenset({"switch"})
-
-#: The longest, so begun first: the other worker does the rest meanwhile.
-FIRST = ("interrupted",)
+#: The longest parts, in the order in which they begin: what is short comes last, so that all
+#: workers end at about the same time.
+LONGEST = ("pytest kernel", "molecule interrupted", "pytest unit", "molecule switch")
 
 #: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
@@ -54,6 +53,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: Held by a run that makes labs; the kernel frees it however the run ends.
 LOCK = Path("/run/podnet-test.lock")
+
+#: Where the kernel counts what the hosts of labs use (cgroups(7)).
+CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
 #: Marks all processes of a part, so that they can be found and ended by id, and no others.
 _MARK = "PODNET_TEST_PART"
@@ -93,6 +95,9 @@ class Running:
     part: Part
     process: subprocess.Popen[bytes]
     begin: float
+    #: Seconds of CPU of its processes, when it has ended, and of its lab's hosts so far.
+    processes: float = 0.0
+    hosts: float = 0.0
 
     @property
     def mark(self) -> str:
@@ -149,9 +154,8 @@ def unit_parts() -> list[Part]:
 
 
 def scenario_names() -> list[str]:
-    """Return molecule's scenarios, the longest first, those that run alone last."""
-    names = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    return sorted(names, key=lambda name: (name in ALONE, name not in FIRST))
+    """Return molecule's scenarios."""
+    return sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 
 
 def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
@@ -171,12 +175,17 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
                 f"molecule {name}",
                 argv,
                 scenario=name,
-                alone=name in ALONE,
                 timeout=2000,
                 environment=environment,
             )
         )
     return parts
+
+
+def ordered(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts, the longest first; others as they are."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    return sorted(parts, key=lambda part: ranks.get(part.name, len(ranks)))
 
 
 # Running
@@ -192,7 +201,8 @@ def run(parts: Sequence[Part], base: dict[str, str], count: Count) -> None:
                 running.append(_start(waiting.pop(0), base))
             for one in list(running):
                 overdue = time.monotonic() - one.begin > one.part.timeout
-                if one.process.poll() is not None or overdue:
+                one.hosts = max(one.hosts, _hosts_seconds(one.part))
+                if _has_ended(one) or overdue:
                     running.remove(one)
                     waiting += _finish(one, overdue and one.process.returncode is None, count)
             time.sleep(0.05)
@@ -226,6 +236,26 @@ def _start(part: Part, base: dict[str, str]) -> Running:
     return Running(part, process, time.monotonic())
 
 
+def _has_ended(one: Running) -> bool:
+    """Whether its process has ended; note what it used, which Popen would not."""
+    if one.process.returncode is None:
+        pid, status, usage = os.wait4(one.process.pid, os.WNOHANG)
+        if pid:
+            one.process.returncode = os.waitstatus_to_exitcode(status)
+            one.processes = usage.ru_utime + usage.ru_stime
+    return one.process.returncode is not None
+
+
+def _hosts_seconds(part: Part) -> float:
+    """Return the seconds of CPU of a scenario's hosts: they are no children of its process."""
+    for directory in CGROUPS if part.scenario else ():
+        with contextlib.suppress(OSError):
+            file = directory / f"podnet-lab-{lab_name(part.scenario)}" / "cpu.stat"
+            words = dict(line.split() for line in file.read_text().splitlines())
+            return int(words["usage_usec"]) / 1e6
+    return 0.0
+
+
 def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
     """Count and print a part's result; return what has to run once more."""
     part = one.part
@@ -251,7 +281,8 @@ def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
     if not part.junit and not again:
         count.passed += not problem
         count.failed += bool(problem)
-    print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{seconds:.0f} s)", flush=True)
+    used = f"{seconds:.0f} s, CPU {one.processes + one.hosts:.0f} s"
+    print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{used})", flush=True)
     if problem:
         lines = part.log.read_text(errors="replace").splitlines()
         print(f"---- {part.name}: {problem}; its last lines, all are in {part.log}:")
@@ -300,7 +331,7 @@ def _end(one: Running) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         while time.monotonic() < deadline:
-            one.process.poll()
+            _has_ended(one)
             if not list(_marked(one.mark)):
                 return
             time.sleep(0.1)
@@ -422,12 +453,10 @@ def main() -> int:
             stack.enter_context(alone())
             held = labs
         clear(held)
-        parts = lint_parts() if "lint" in wanted else []
-        scenarios = molecule_parts(chosen, home / "molecule")
-        parts += [part for part in scenarios if part.scenario in FIRST]
-        parts += unit_parts() if "unit" in wanted else []
-        parts += [part for part in scenarios if part.scenario not in FIRST]
-        run(parts, environment(home), count)
+        parts = unit_parts() if "unit" in wanted else []
+        parts += molecule_parts(chosen, home / "molecule")
+        parts += lint_parts() if "lint" in wanted else []
+        run(ordered(parts), environment(home), count)
         if left := left_labs(held):
             count.failed += 1
             print(f"FAILED  labs were left: {', '.join(left)}")

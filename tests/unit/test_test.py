@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -92,18 +93,41 @@ def test_what_hangs_is_ended_with_all_that_it_started(
     assert list(runner._marked(runner._mark(part))) == []
 
 
-def test_scenarios_that_count_milliseconds_run_alone(logs: Path) -> None:
+def test_what_shall_run_alone_does(logs: Path) -> None:
     file = logs / "order"
     script = f"echo begin $0 >> {file}; sleep 0.3; echo end $0 >> {file}"
-    names = ["a", "switch", "b"]
-    parts = [Part(name, ["/bin/sh", "-c", script, name], alone=name == "switch") for name in names]
+    names = ["a", "again", "b"]
+    parts = [Part(name, ["/bin/sh", "-c", script, name], alone=name == "again") for name in names]
     runner.run(parts, dict(os.environ), runner.Count())
     assert file.read_text().split("\n")[:-1] == [
         word for name in names for word in (f"begin {name}", f"end {name}")
     ]
-    assert [
-        part.scenario for part in runner.molecule_parts(["switch", "vxlan"], logs) if part.alone
-    ] == ["switch"]
+
+
+def test_the_longest_parts_exist_and_come_first(logs: Path) -> None:
+    parts = [*runner.unit_parts(), *runner.molecule_parts(runner.scenario_names(), logs)]
+    ordered = [part.name for part in runner.ordered(parts)]
+    assert tuple(ordered[: len(runner.LONGEST)]) == runner.LONGEST
+    assert sorted(ordered) == sorted(part.name for part in parts)
+
+
+def test_the_seconds_of_cpu_of_all_its_processes_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    busy = "import time\nwhile time.process_time() < 1.2: pass"
+    outcome(shell("busy", f"{sys.executable} -c '{busy}'; true"), shell("idle", "sleep 1.6"))
+    used = dict(re.findall(r"ok  (\w+)  \(.*CPU (\d+) s\)", capsys.readouterr().out))
+    assert used["idle"] == "0"
+    assert int(used["busy"]) >= 1
+
+
+def test_a_scenarios_hosts_are_counted(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CGROUPS", (logs / "none", logs))
+    part = shell("molecule two_x", "true", scenario="two_x")
+    assert runner._hosts_seconds(part) == 0
+    (logs / "podnet-lab-mol-two-x").mkdir()
+    (logs / "podnet-lab-mol-two-x/cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+    assert runner._hosts_seconds(part) == 2.5
 
 
 def test_the_callers_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
