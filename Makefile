@@ -70,6 +70,12 @@ unit: image ## Run pytest: units, the kernel, the lab
 molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
 	@$(PYTHON) tools/test.py $(or $(SCENARIO),molecule)
 
+# The collection
+
+.PHONY: collection
+collection: venv ## Build the collection podnet.podnet into .cache/collection
+	$(PYTHON) tools/collection.py
+
 # Benchmarks
 
 BENCH_HOSTS := $(if $(filter command line,$(origin HOSTS)),$(HOSTS),10)
