@@ -22,7 +22,7 @@ HOST ?= n1
 .PHONY: help
 help: ## List the targets
 	@echo "usage: make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The first thing to try
 
@@ -55,16 +55,25 @@ apt:
 	    apt-get $$options install --yes --no-install-recommends $$missing; \
 	fi
 
+# The oldest Ansible that playbooks are tested with, beside the one in .venv.
+OLDEST := .cache/controllers/2.16/bin/ansible-playbook
+
+.PHONY: oldest
+oldest: venv $(OLDEST) ## Install ansible-core 2.16 into .cache, for `make unit`
+
+$(OLDEST): | $(VENV)/.stamp
+	$(PYTHON) tools/controllers.py --make 2.16
+
 # Tests
 
 .PHONY: test lint unit molecule
-test: image ## Run everything: linters, unit tests, molecule's scenarios
+test: image oldest ## Run everything: linters, unit tests, molecule's scenarios
 	@$(PYTHON) tools/test.py
 
 lint: venv ## Run the linters
 	@$(PYTHON) tools/test.py lint
 
-unit: image ## Run pytest: units, the kernel, the lab
+unit: image oldest ## Run pytest: units, the kernel, the lab
 	@$(PYTHON) tools/test.py unit
 
 molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
@@ -75,6 +84,12 @@ molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
 .PHONY: collection
 collection: venv ## Build the collection podnet.podnet into .cache/collection
 	$(PYTHON) tools/collection.py
+
+# Other controllers
+
+.PHONY: test-controllers
+test-controllers: image ## Try each ansible-core on a lab, write docs/controllers.md (VERSIONS=2.19)
+	$(PYTHON) tools/controllers.py $(VERSIONS)
 
 # Benchmarks
 

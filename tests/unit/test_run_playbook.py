@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = Path(sys.executable).parent
 STUBS = Path(__file__).with_name("stubs")
 
+#: The oldest ansible-core that the playbooks run on; `make oldest` installs it there.
+OLDEST = ROOT / ".cache/controllers/2.16/bin/ansible-playbook"
+
 #: SSH to where nobody listens: a host that stays away.
 AWAY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
@@ -44,6 +47,8 @@ class Hosts:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        #: What runs playbooks.
+        self.controller = ANSIBLE / "ansible-playbook"
         (directory / "inventory").mkdir()
 
     def write(self, group: str = "podnet_nodes", **hosts: dict[str, Any]) -> None:
@@ -61,7 +66,7 @@ class Hosts:
         return Ended(
             subprocess.run(
                 [
-                    *(str(ANSIBLE / "ansible-playbook"), "-i", str(self.directory / "inventory")),
+                    *(str(self.controller), "-i", str(self.directory / "inventory")),
                     *(str(ROOT / "playbooks" / playbook), "-e", "_podnet_lost_wait=2", *arguments),
                 ],
                 cwd=ROOT,
@@ -93,6 +98,18 @@ def test_a_host_that_is_lost_before_the_look_is_named_at_the_end(hosts: Hosts) -
     assert run.status != 0
     assert run.did("all")
     assert "without this run's changes: n2" in run.message, run.output
+
+
+@pytest.mark.parametrize(("switching", "phase"), [(False, "all"), (True, "prepare")])
+def test_the_oldest_ansible_begins_what_must_change(
+    hosts: Hosts, switching: bool, phase: str
+) -> None:
+    hosts.write(n1={"look": {"switching": switching}}, n2={"look": {"switching": switching}})
+    assert OLDEST.exists(), "run `make oldest`"
+    hosts.controller = OLDEST
+    run = hosts.play()
+    assert run.did(phase), run.output
+    assert (run.status == 0) == (phase == "all"), run.output
 
 
 def own_play(hosts: Hosts, **keywords: Any) -> Path:
