@@ -1,8 +1,9 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Action `podnet_plan`: plans in Ansible's own process; library/podnet_plan.py describes it.
+"""Action plugin of `podnet_plan`: makes the plan in Ansible's own process.
 
-No host is asked, so packing a module and starting a Python for it would be most of the time.
+library/podnet_plan.py documents its options. Planning asks no host: as a module it would spend most
+of its time on being packed and on starting a Python interpreter.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-# Ansible puts module_utils on modules' path, not on that of other plugins.
+# Ansible lets modules import module_utils, but not other plugins.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.core.errors import PodnetError, message
@@ -23,7 +24,7 @@ from podnet.plan.checks import host_names, show
 from podnet.plan.plan_run import keep, run
 from podnet.run.run_id import name as run_name
 
-#: The inventory's values are checked by the planner itself.
+#: Only types are checked here; the planner checks the values that come from the inventory.
 ARGUMENTS = {
     "hosts": {"type": "list", "elements": "dict"},
     "keep": {"type": "dict"},
@@ -34,7 +35,10 @@ ARGUMENTS = {
 
 
 def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Do what the options ask; return the result."""
+    """Make a plan, or write the allocations of an earlier one; return the task's result.
+
+    Raises PodnetError.
+    """
     if options["keep"] is not None:
         return keep(options["keep"], write=options["write"] and not check_mode)
     if options["hosts"] is None:
@@ -50,7 +54,7 @@ def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         write=options["write"] and not check_mode,
     )
     result["pending"] = result["changed"]
-    # Ansible runs a task in a process of its own; its parent is the whole run.
+    # Ansible runs each task in a child process; its parent is ansible-playbook itself.
     result["run"] = run_name(os.getppid())
     if not options["write"]:
         result["changed"] = False
@@ -65,16 +69,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_diff = True
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        """Plan, or fail with everything that is wrong."""
+        """Return the result of `plan`, or a failed one whose message names all that is wrong."""
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(ARGUMENTS)
-        # Ansible's strings know where they come from, and YAML would write that down, too. The
-        # way through JSON, which modules' arguments take as well, leaves plain values.
+        # Ansible's strings carry a tag that says where they come from, and a YAML dump would
+        # contain it. A round trip through JSON, as for modules' arguments, leaves plain values.
         options = json.loads(json.dumps(options, default=str))
         try:
             result = plan(options, self._task.check_mode)
-        except Exception as error:  # a bug is told in one line, too
+        except Exception as error:  # also a bug is reported in one line
             result = {"failed": True, "msg": message(error)}
-        # The controller keeps a result for every host: the arguments must not come back in it.
+        # The controller stores this result once for each host: leave out the large arguments.
         shown = {key: options[key] for key in ("release", "write")}
         return result | {"invocation": {"module_args": shown}}

@@ -1,6 +1,9 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Action `podnet_play`: looks at the play it stands in; library/podnet_play.py describes it."""
+"""Action plugin of `podnet_play`: checks how the play that contains it is run.
+
+library/podnet_play.py documents its options.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any
 from ansible import context
 from ansible.plugins.action import ActionBase
 
-# Ansible puts module_utils on modules' path, not on that of other plugins.
+# Ansible lets modules import module_utils, but not other plugins.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.run.play import Play, no_hosts, problems
@@ -29,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        """Name the run, or fail with everything that is wrong with how the play is run."""
+        """Return the run's name, or a failed result that says all that is wrong with the run."""
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(ARGUMENTS)
         known = task_vars or {}
@@ -40,12 +43,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         found = [one for one in found if one]
         if found:
             return {"failed": True, "msg": "\n".join(["Nothing was changed on any host.", *found])}
-        # Ansible runs a task in a process of its own; its parent is the whole run.
+        # Ansible runs each task in a child process; its parent is ansible-playbook itself.
         return {"changed": False, "run": run_name(os.getppid())}
 
     def _play(self, known: dict[str, Any]) -> Play:
         parent = getattr(self._task, "_parent", None)
-        # It has the tag `always` itself; the others of its role or play have what it inherits.
+        # This task has the tag `always` of its own. The tags left are inherited, so the other
+        # tasks of its role or play have them, too.
         tags: Collection[str] = set(self._task.tags or ()) - {"always"}
         while parent is not None and not getattr(parent, "_play", None):
             parent = getattr(parent, "_parent", None)

@@ -1,6 +1,6 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters for the role podnet_network: from what all hosts said to how the run goes on."""
+"""Filters for the role podnet_network: decide from all hosts' results how the run goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-# Ansible puts module_utils on modules' path, not on that of filters.
+# Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.core.edition import Edition
@@ -25,11 +25,12 @@ def decide(
     forced: object,
     older: object = False,
 ) -> dict[str, Any]:
-    """Return a `podnet.course.Course` as a dict.
+    """Return how the run goes on: a `podnet.run.course.Course` as a dict.
 
-    `nodes` is the whole group, `hosts` those of this run; each holds a registered
-    `_podnet_seen` and `_podnet_plan`. With `older`, the allocations file goes before what hosts
-    have seen.
+    `nodes` are all hosts of the group, `hosts` those of this run; each of these has the registered
+    variables `_podnet_seen` and `_podnet_plan`. With `older` (podnet_force_allocations), hosts'
+    objections to the allocations file become notes instead of a refusal. Raises AnsibleFilterError
+    if nothing is planned.
     """
     looked = {str(host): hostvars[host].get("_podnet_seen") or {} for host in hosts}
     limited = len(looked) < len(nodes)
@@ -62,18 +63,18 @@ def decide(
 
 
 def unfinished(hostvars: Mapping[str, Any], decided: Mapping[str, Any], phase: str) -> list[str]:
-    """Return "host: reason" for each host of a course that is not known to have ended `phase`.
+    """Return "host: reason" for each host of the run that is not known to have ended `phase`.
 
-    `decided` is what `podnet_course` returned: it names the hosts, because Ansible's own lists
-    lose those that failed or were lost.
+    `decided` is what `podnet_course` returned. The hosts are taken from there, because Ansible's
+    own lists drop hosts that failed or became unreachable.
     """
     return results.unfinished(hostvars, decided["hosts"], phase)
 
 
 def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
-    """Return ``{refusal, over}`` of hosts that were asked for a claim, as a course has them.
+    """Return ``{refusal, over}`` for hosts that this run tried to claim, as in a `Course`.
 
-    Reads the registered `_podnet_asked`.
+    Reads their registered variable `_podnet_asked`, which names the run that holds the host.
     """
     asked = {str(host): hostvars[host].get("_podnet_asked") for host in hosts}
     held = {host: one["held"] for host, one in asked.items() if one and one.get("held")}

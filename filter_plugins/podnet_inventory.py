@@ -15,7 +15,7 @@ from jinja2.exceptions import UndefinedError
 
 _CAPTURED = "A captured exception marker was tripped: "
 
-#: Beside every podnet_ variable.
+#: Read besides every variable that begins with podnet_.
 _OTHER = ("ansible_host", "inventory_dir")
 
 
@@ -48,7 +48,10 @@ def _collect(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(value: Any) -> Any:
-    """Template all of a value now; Ansible may have put it off, or put a failure in its place."""
+    """Return a value with all that it contains templated, which Ansible may have put off.
+
+    Raises the error that Ansible may have stored in place of a value.
+    """
     if isinstance(value, Undefined):
         str(value)  # raises what went wrong
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters for the role podnet_verify: from all hosts' results to one string, once for all."""
+"""Filters for the role podnet_verify: combine all hosts' results, once for the whole run."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Ansible puts module_utils on modules' path, not on that of filters.
+# Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.run import matrix
 
 
 def probe_targets(hostvars: Mapping[str, Any], hosts: Sequence[str], made: str) -> str:
-    """Return the pods of `hosts` as one JSON string; `made` names the registered result."""
+    """Return the probe pods of `hosts` as one JSON string.
+
+    `made` names the variable in which each host's pod was registered.
+    """
     return json.dumps(matrix.pods(_results(hostvars, hosts, made)))
 
 
 def probe_report(
     hostvars: Mapping[str, Any], hosts: Sequence[str], document: Any, made: str, probed: str
 ) -> dict[str, list[str]]:
-    """Return ``{lines, failures}`` on `hosts`; `made` and `probed` name registered results."""
+    """Return the report about `hosts` as ``{lines, failures}``; `document` is the plan.
+
+    `made` and `probed` name the registered variables with each host's pod and what it probed.
+    """
     plan = json.loads(document) if isinstance(document, str) else document
     found = matrix.report(plan, _results(hostvars, hosts, made), _results(hostvars, hosts, probed))
     return {"lines": found.lines, "failures": found.failures}

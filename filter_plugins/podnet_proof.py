@@ -1,6 +1,6 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filter for the role podnet_network: what hosts tell each other for the proof of a switch."""
+"""Filter for the role podnet_network: what hosts must know of each other to prove a switch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def told(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
-    """Return ``{told, unproven}``: one JSON string for all hosts, and why some cannot be asked.
+    """Return ``{told, unproven}``: all hosts' probe pods as JSON, and which hosts have none, why.
 
     Reads what `podnet_network` returned for `prepare`: the registered `_podnet_changed`, or
     `_podnet_confirmed` where the change had to be confirmed.
@@ -23,7 +23,7 @@ def told(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
             if isinstance(result, Mapping) and isinstance(result.get("proof"), Mapping):
                 found[str(host)] = dict(result["proof"])
     if len(hosts) > 1:
-        # A network of one host has nobody to ask.
+        # With a single host there is no peer, so a missing pod is no fault.
         for host in hosts:
             found.setdefault(str(host), {"why": "it told nothing of a pod to ask"})
     unproven = [

@@ -1,9 +1,9 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters for the roles' connection variables: no call waits for a silent host for long.
+"""Filters for the roles' SSH connection variables: give up on a silent host after seconds.
 
-A host whose cable is pulled in the middle of a call says nothing, and TCP waits for a quarter of an
-hour. What users have set goes before what is added here: ssh takes the first value of an option
+When a host's cable is pulled in the middle of a call, TCP waits for a quarter of an hour. Options
+that users have set come before those added here, and so win: ssh takes the first value of an option
 (ssh_config(5)).
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 from ansible import constants, context
 from ansible.plugins.loader import connection_loader
 
-#: Seconds between two questions to a host that says nothing, and how many stay unanswered before
-#: ssh gives up: 15 to 20 seconds after the last answer.
+#: ssh asks a silent host every 5 seconds whether it is there, and gives up after 3 questions
+#: without an answer: 15 to 20 seconds after the last one.
 ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 
 
@@ -29,8 +29,8 @@ def extra_args(hostvars: Mapping[str, Any], host: str) -> str:
 def control_path(hostvars: Mapping[str, Any], host: str) -> str:
     """Return `ansible_control_path`: the user's, or a path of podnet's own.
 
-    A connection that is shared has the options of whoever opened it, so one that was opened before
-    without ALIVE is of no use.
+    A shared connection (ControlMaster of ssh_config(5)) keeps the options that it was opened with,
+    so podnet must not use one that was opened before without ALIVE.
     """
     mine = _set_by_user(hostvars, host, "control_path")
     if mine:
@@ -49,7 +49,7 @@ def _set_by_user(hostvars: Mapping[str, Any], host: str, option: str) -> str:
     given = context.CLIARGS.get(option)
     if given:
         return str(given)
-    # What there is to configure is known only once the plugin was found.
+    # Ansible knows the options of the ssh plugin only after loading it.
     connection_loader.get("ssh", class_only=True)
     return str(
         constants.config.get_config_value(option, plugin_type="connection", plugin_name="ssh") or ""

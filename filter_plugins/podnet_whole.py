@@ -1,9 +1,9 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filter `podnet_whole`: the hosts of a playbook's first play, where it is run from its beginning.
+"""Filter `podnet_whole`: refuses --start-at-task; playbooks use it in `hosts` of their first play.
 
-Ansible skips all that comes before the task that --start-at-task names, checks included, and ends
-with status 0 where there is no such task. It does template the hosts of every play.
+With that option Ansible skips all that comes before the named task, checks included, and ends with
+status 0 if there is no such task. But it templates `hosts` of every play even then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 
 
 def whole(pattern: str) -> str:
-    """Return `pattern`, or fail where the run is to start at a task."""
+    """Return the host pattern as it is; raise AnsibleFilterError under --start-at-task."""
     title = context.CLIARGS.get("start_at_task")
     if title:
         raise AnsibleFilterError(

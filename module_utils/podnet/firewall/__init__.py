@@ -1,4 +1,4 @@
-"""What others' rules do to pods' packets: chains of nft and iptables, policy rules (ip-rule(8)).
+"""What rules that are not podnet's do to pods' packets: nft, iptables, policy rules (ip-rule(8)).
 
 Comes in here: how such rules are parsed, and how the kernel walks them.
 

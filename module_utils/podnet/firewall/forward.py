@@ -1,9 +1,11 @@
-"""Chains of others that drop what they do not know, and our rules in them.
+"""Foreign chains that drop forwarded packets by default, and podnet's accept rules in them.
 
-A packet is forwarded only if every base chain on the forward hook accepts it (nft(8)): an accept
-in a table of ours does not help where Docker or an administrator set a policy of drop. So the rules
-go into that very chain, first in it, and carry our mark. They accept what comes from our bridge
-and what goes to it, which is the traffic of this host's pods and nothing else.
+A packet is forwarded only if every base chain on the forward hook accepts it (nft(8)): an accept in
+podnet's own table does not help where Docker or an administrator set a policy of drop. So podnet
+puts its rules at the top of that very chain, with its mark. They accept what comes from podnet's
+bridge and what goes to it, which is the traffic of this host's pods and nothing else.
+
+"Foreign" here means: not made by podnet.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from .walk import Packet, Ruleset, addresses
 
 
 class Forwarder(NamedTuple):
-    """A base chain of others that pods' packets pass.
+    """A foreign base chain that pods' packets pass.
 
-    `tool` is "nft", or the iptables program that the chain belongs to, `chain` its name for that
-    tool, `families` what passes it, `rules` what it does. `opens` tells that an accept of ours in
-    it can help: it is on the forward hook, and not of bridges.
+    `tool` is "nft" or the iptables program that the chain belongs to. `chain` is its name for that
+    tool: "FAMILY TABLE CHAIN" or "FORWARD". `families` are those of the packets that pass it (4,
+    6), `rules` the chain with all that it jumps to. `opens`: an accept of podnet's in it can help,
+    because it is on the forward hook and its family is not bridge.
     """
 
     tool: str
@@ -32,7 +35,7 @@ class Forwarder(NamedTuple):
     opens: bool = True
 
     def __str__(self) -> str:
-        """Return how a person finds it."""
+        """Return the chain's name for messages."""
         if self.tool == "nft":
             family, table, chain = self.chain.split(" ")
             return f"nft table {family} {table}, chain {chain}"
@@ -42,8 +45,10 @@ class Forwarder(NamedTuple):
 class Judgement(NamedTuple):
     """What a chain does to pods' packets.
 
-    `drops`: some are dropped where no rule knows them, so an accept is in place. `below`: although
-    ours is in the chain. `named` are rules that mean the pods, `doubts` those that may drop.
+    `drops`: it drops some, and not by a rule that is aimed at pods, so podnet may add its accept
+    rules. `below`: it drops them even with podnet's rules in it, because another rule comes first.
+    `named` are rules that are aimed at pods and drop packets between them, `doubts` rules that may
+    drop such packets (see `walk.WalkResult`).
     """
 
     drops: bool
@@ -52,14 +57,15 @@ class Judgement(NamedTuple):
     doubts: tuple[str, ...]
 
 
-#: Outside of all pods' ranges: what stands for the rest of the world.
+#: Family -> an address that stands for all that is outside of the pod network.
 _WORLD = {4: "9.9.9.9", 6: "2620:fe::fe"}
 
 
 def packets(plan: Plan, node: Node, final: State) -> Iterator[tuple[bool, Packet]]:
-    """Yield (between pods, packet) for each kind that this host's pods send or get.
+    """Yield (whether it is between pods, packet) for each kind that this host's pods send or get.
 
-    Between pods it goes over whatever leads to peers; to the outside and back over another device.
+    Packets between pods pass the devices that the routes in `final` use; packets to the outside
+    and back pass a device that podnet does not know, so its name is "".
     """
     carriers = sorted({route_device(body) for body in final.routes.values()} - {plan.bridge, ""})
     for subnet, cluster in ((node.subnet, plan.cluster_cidr), (node.subnet6, plan.cluster_cidr6)):
@@ -91,7 +97,8 @@ def judge(kinds: Iterable[tuple[bool, Packet]], chain: Forwarder) -> Judgement:
         if outcome.verdict != "drop":
             continue
         if outcome.aimed:
-            # Whoever means pods has decided; what pods may ask of the world is theirs to say.
+            # Somebody wrote this rule for pods, so podnet leaves it. It is worth a warning only
+            # between pods: what they may reach outside is the administrator's decision.
             named.update({outcome.by: None} if between else {})
             continue
         drops = True
@@ -111,7 +118,7 @@ def accepts(name: str, bridge: str, tool: str, chain: str) -> list[Accept]:
 
 
 def parse_save(lines: Iterable[str], tool: str, name: str) -> list[Accept]:
-    """Return the rules of ours in FORWARD from `iptables -S`."""
+    """Return network `name`'s rules in FORWARD, from the lines that `iptables -S` prints."""
     own = []
     for line in lines:
         rule = line.replace('"', "").partition("-A FORWARD ")[2].strip()
@@ -121,7 +128,10 @@ def parse_save(lines: Iterable[str], tool: str, name: str) -> list[Accept]:
 
 
 def parse_chain(document: Any, chain: str, name: str) -> dict[Accept, tuple[int, ...]]:
-    """Return the rules of ours in a chain -> their handles, from what `nft -j list` prints."""
+    """Return network `name`'s rules in `chain` -> their handles in nft.
+
+    `document` is what `nft -j list table` prints for the table that holds the chain.
+    """
     own: dict[Accept, tuple[int, ...]] = {}
     for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
         rule = entry.get("rule", {})
@@ -133,7 +143,7 @@ def parse_chain(document: Any, chain: str, name: str) -> dict[Accept, tuple[int,
 
 
 def _rule(comment: str, expr: Any) -> str:
-    """Return a rule of ours in our words; one that was edited under its comment is another."""
+    """Return podnet's rule as `accepts` writes it, or as it is now if somebody has edited it."""
     _, _, rest = comment.partition(" ")
     way, _, bridge = rest.partition(" ")
     word = {"from": "iifname", "to": "oifname"}.get(way, "#")
@@ -146,10 +156,11 @@ def _rule(comment: str, expr: Any) -> str:
 def add(
     plan: Plan, node: Node, chains: Iterable[Forwarder], before: State, final: State
 ) -> list[str]:
-    """Add the rules that this network needs to `final`; return what to tell, a sentence each.
+    """Add the accept rules that this network needs to `final`; return messages for the user.
 
-    A chain that has our rules keeps them, though its policy may be accept by now: Docker sets it
-    anew whenever it starts. Rules of ours below one that drops are moved to the top.
+    A chain that has podnet's rules keeps them, even if its policy is accept now: Docker sets the
+    policy again whenever it starts. Where a rule above podnet's drops pods' packets, podnet's rules
+    are moved to the top.
     """
     served = {(one.tool, one.chain) for one in before.accepts}
     kinds = list(packets(plan, node, final))
@@ -190,7 +201,7 @@ def _mark_below(before: State, rules: Iterable[Accept]) -> None:
 
 
 def _warnings(chain: Forwarder, judged: Judgement) -> list[str]:
-    """Return what to tell of a chain that podnet does not open."""
+    """Return warnings about a chain into which podnet puts no accept rules."""
     lines = []
     if judged.drops:
         lines.append(
@@ -215,7 +226,7 @@ def _few(texts: tuple[str, ...]) -> str:
 
 
 def left_alone(plan: Plan, node: Node, chains: Iterable[Forwarder], final: State) -> list[str]:
-    """Return what to tell where podnet must not touch such chains."""
+    """Return warnings for a host where podnet may not touch `chains` (podnet_manage_forward)."""
     kinds = list(packets(plan, node, final))
     judged = [
         (chain, judge(kinds, chain)) for chain in chains if _families(plan) & set(chain.families)

@@ -1,4 +1,4 @@
-"""Rules as `iptables -S` prints them (iptables(8), iptables-extensions(8)), for `walk`."""
+"""Parse rules as `iptables -S` prints them (iptables(8), iptables-extensions(8)), for `walk`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from typing import Iterable
 
 from .walk import ALWAYS, NEVER, UNKNOWN, Condition, FilterRule, Match, Ruleset, addresses
 
-#: Targets that end the walk, in a chain of the kernel's.
+#: Built-in targets that end the walk of a chain -> verdict of a FilterRule.
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
 
-#: Hands the packet to a program, which may drop it.
+#: Targets that hand the packet to a program, which may drop it.
 _QUEUES = ("NFQUEUE", "QUEUE")
 
 _ICMP = {"icmpv6": "icmp", "ipv6-icmp": "icmp", "1": "icmp", "58": "icmp", "6": "tcp", "17": "udp"}
 
-#: Options that say nothing of a packet -> how many words follow.
+#: Options that are no condition on a packet -> how many words follow them.
 _SILENT = {"-m": 1, "--match": 1, "--comment": 1}
 
 
 def rules(lines: Iterable[str], base: str, mark: str) -> Ruleset:
-    """Return the table that `lines` tell; rules whose comment is `mark` are podnet's own."""
+    """Return the table that `lines` list, to be walked from chain `base`.
+
+    Rules whose comment is `mark` are podnet's own.
+    """
     result = Ruleset(base, "accept", {base: []})
     parsed = []
     for line in lines:
@@ -73,7 +76,11 @@ def _verdict(target: str, goes_to: str, table: Ruleset) -> tuple[str, str]:
 
 
 def _until_option(words: list[str]) -> list[str]:
-    """Return the words before the next option; a comment may begin with a dash, options never."""
+    """Return the words before the next option.
+
+    The first may be a value that begins with a dash, such as a comment: it counts as an option only
+    if it looks like one.
+    """
     for number, word in enumerate(words):
         if number and (word == "!" or word.startswith("-")):
             return words[:number]
@@ -111,7 +118,8 @@ def _others(option: str, values: list[str]) -> tuple[tuple[Match, ...], ...]:
         return ((Match("syn") if values == ["FIN,SYN,RST,ACK", "SYN"] else NEVER,),)
     if option in ("--icmp-type", "--icmpv6-type", "--mac-source", "-f", "--physdev-is-bridged"):
         return ((NEVER,),)
-    # `-m rpfilter --invert` is what strict reverse path drops: pods' packets come the way they go.
+    # `-m rpfilter --invert` matches packets that fail the strict reverse path test. Pods' packets
+    # pass it: they come in by the device that replies to them go out by.
     return ((NEVER if option == "--invert" else UNKNOWN,),)
 
 

@@ -1,4 +1,4 @@
-"""Chains as `nft -j list table` prints them (libnftables-json(5)), for `walk`."""
+"""Parse a table as `nft -j list table` prints it (libnftables-json(5)), for `walk`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ _VERDICTS = ("accept", "drop", "return", "jump", "goto")
 _PROTOCOLS = {"icmpv6": "icmp", "ipv6-icmp": "icmp", 1: "icmp", 58: "icmp", 6: "tcp", 17: "udp"}
 _FAMILIES = {"ipv4": 4, "ip": 4, "ipv6": 6, "ip6": 6}
 
-#: Statements that may keep a packet from what follows in their rule.
+#: Statements that, like a match, may keep a packet from the rest of their rule.
 _GATES = ("limit", "quota", "ct count", "meter", "xt")
 
 
 def rules(document: Any, base: str, mark: str) -> Ruleset:
-    """Return the table; rules whose comment begins with `mark` are podnet's own."""
+    """Return the table in `document`, to be walked from chain `base`.
+
+    Rules whose comment begins with `mark` are podnet's own.
+    """
     result = Ruleset(base, "accept")
     entries = document.get("nftables", ()) if isinstance(document, dict) else ()
     sets = {
@@ -40,7 +43,10 @@ def rules(document: Any, base: str, mark: str) -> Ruleset:
 
 
 def _rules(parts: Any, sets: dict[str, Any]) -> Iterator[FilterRule]:
-    """Yield what one rule is: several with a verdict map, since its elements exclude each other."""
+    """Yield one rule of nft as a FilterRule; a verdict map as one for each of its elements.
+
+    At most one element of a map matches a packet, so they may be walked one after the other.
+    """
     conditions: list[Condition] = []
     for part in parts:
         if not isinstance(part, dict) or len(part) != 1:
@@ -62,7 +68,10 @@ def _rules(parts: Any, sets: dict[str, Any]) -> Iterator[FilterRule]:
 
 
 def _foreign(body: Any) -> Match:
-    """Return what an extension of iptables' says, of which nft knows the name alone."""
+    """Return the condition that a statement of _GATES makes.
+
+    Of an extension of iptables (`xt`) nft prints nothing but the name.
+    """
     name = body.get("name") if isinstance(body, dict) else None
     return {"comment": ALWAYS, "rpfilter": NEVER}.get(str(name), UNKNOWN)
 
@@ -105,7 +114,8 @@ def _conditions(body: dict[str, Any], sets: dict[str, Any]) -> list[Condition]:
     alternatives = tuple(_matches(body.get("left"), compared, value) for value in values)
     if operator != "!=" or "concat" in (body.get("left") or ()):
         return [Condition(alternatives, negated=operator == "!=")]
-    # What the field belongs to is asked first: `tcp dport != 22` says nothing of UDP.
+    # The protocol that has the field must match, whatever the operator: `tcp dport != 22` does not
+    # match UDP.
     implied = tuple(those[:-1] for those in alternatives)
     last = tuple(those[-1:] for those in alternatives)
     return [Condition(implied), Condition(last, negated=True)]
@@ -126,7 +136,7 @@ def _matches(left: Any, operator: str, value: Any) -> tuple[Match, ...]:
     if kind == "payload" and isinstance(body, dict):
         return _payload(str(body.get("protocol")), str(body.get("field")), operator, value)
     if kind == "fib":
-        # No route back by that device: pods' packets come the way that they go.
+        # "missing": there is no route back to the sender by this device. Pods' packets have one.
         return (NEVER,) if value is False else (UNKNOWN,)
     return (_meta(f"{kind} {body.get('key')}" if isinstance(body, dict) else "", value),)
 
@@ -165,7 +175,7 @@ def _payload(protocol: str, field: str, operator: str, value: Any) -> tuple[Matc
     if field in ("sport", "dport"):
         port = _port(field, operator, value)
         return (port,) if protocol == "th" else (Match("protocol", protocol), port)
-    # Odd flags, types of ICMP, single MACs: not what most packets of pods are.
+    # TCP flags, types of ICMP, single MACs: most packets of pods do not match such a rule.
     return (NEVER if protocol in ("ether", "icmp", "icmpv6", "tcp", "arp") else UNKNOWN,)
 
 

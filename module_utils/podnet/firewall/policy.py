@@ -1,7 +1,8 @@
-"""Which of the host's policy rules (ip-rule(8)) takes pods' packets before table main is asked.
+"""Find policy rules (ip-rule(8)) that route pods' packets before table main is looked up.
 
-Pods' routes stand in main. A VPN client adds a rule before it and a route in a table of its own,
-and then pods' packets go there, while every route of podnet's is in its place.
+podnet's routes are in table main. A VPN client, for example, adds a rule that is tried before it
+and a route in a table of its own: pods' packets then take that route, although all of podnet's
+routes are in place.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 from .walk import MAYBE, NO, YES, addresses
 
-#: The kernel's numbers (linux/rtnetlink.h): tables, and what a rule or a route may do instead.
+#: Numbers of linux/rtnetlink.h: tables; types of rules and routes that drop a packet; the type of
+#: route that sends the lookup on to the next rule.
 LOCAL, MAIN = "255", "254"
 _ENDS = {"6": "blackhole", "7": "unreachable", "8": "prohibit"}
 _THROW = "9"
 
 
 class Traffic(NamedTuple):
-    """Packets of pods from one range to another that come in by `device`."""
+    """Packets from one range of addresses to another that come in by `device`.
+
+    A range is (family, first, last), the addresses as integers. `device` is "" where it is not
+    known: no rule with `iif` matches then.
+    """
 
     source: tuple[int, int, int]
     destination: tuple[int, int, int]
@@ -25,7 +31,10 @@ class Traffic(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """A rule that takes packets to `text`; `certain` unless a mark or the like decides."""
+    """A rule that sends pods' packets over `route`; `rule` is its text.
+
+    `certain` is false where it depends on a mark or the like whether the rule matches.
+    """
 
     priority: int
     rule: str
@@ -38,9 +47,10 @@ def captures(
     traffic: Traffic,
     routes: Callable[[str], Iterable[Mapping[str, Any]]],
 ) -> list[Capture]:
-    """Return the rules before main that take `traffic`, up to the first that surely does.
+    """Return the rules before table main's that take `traffic`, up to the first that is certain to.
 
-    `rules` and the routes of a table are as `ip -j -N` prints them.
+    `routes` returns the routes of a table by its number. They and `rules` are as `ip -j -N` prints
+    them.
     """
     found: list[Capture] = []
     skip = -1
@@ -54,7 +64,7 @@ def captures(
             continue
         action, table = str(rule.get("action", "")), str(rule.get("table", ""))
         if table == MAIN and answer == YES and _number(rule.get("suppress_prefixlen", -1)) < 1:
-            # The routes to pods are there, and none of them is a default route.
+            # The routes to pods are found here. suppress_prefixlength 0 hides default routes only.
             break
         route = ""
         if action in _ENDS:
@@ -78,12 +88,13 @@ def _selects(rule: Mapping[str, Any], traffic: Traffic) -> int:
     if "iif" in rule:
         answers.append(YES if rule["iif"] == traffic.device else NO)
     if {"oif", "uid_start", "uidrange", "l3mdev"} & rule.keys():
-        # Of sockets of the host's own, or of devices in a VRF.
+        # Such rules match packets of the host's own sockets, or of devices in a VRF.
         answers.append(NO)
     if {"ipproto", "sport", "dport", "tos", "tun_id"} & rule.keys():
         answers.append(MAYBE)
     if "fwmark" in rule and _number(rule["fwmark"]):
-        # A packet has the mark 0 until somebody sets it: all but the marked ones are nearly all.
+        # Few packets carry a mark. `not fwmark N` alone matches nearly all, so its answer is YES
+        # (the NO here is inverted below); any other rule with fwmark may match.
         alone = "not" in rule and not answers
         answers.append(NO if alone else MAYBE)
     answer = min(answers, default=YES)
@@ -93,7 +104,11 @@ def _selects(rule: Mapping[str, Any], traffic: Traffic) -> int:
 def _route(
     routes: Iterable[Mapping[str, Any]], traffic: Traffic, suppressed: int, answer: int
 ) -> str:
-    """Return the route that a packet finds in a table, "" for none."""
+    """Return the route that `traffic` takes in a table, "" for none.
+
+    Routes with a prefix no longer than `suppressed` bits are ignored. `answer` is whether the rule
+    that leads to the table matches: YES or MAYBE.
+    """
     best, text = -1, ""
     for route in routes:
         prefix = _prefix(route, "dst")
@@ -101,7 +116,8 @@ def _route(
         if prefix is None or length <= suppressed or length <= best:
             continue
         if answer != YES and length == 0:
-            # What is marked to leave by another way is no matter of pods'.
+            # A rule that depends on a mark and leads to a default route is meant for traffic to
+            # the outside, not for packets between pods.
             continue
         if _overlap(prefix, traffic.destination, single=YES) != NO:
             best = length
@@ -153,7 +169,7 @@ def _number(value: object) -> int:
 
 
 def rule_text(rule: Mapping[str, Any]) -> str:
-    """Return a rule as `ip rule` shows it, less what podnet does not read."""
+    """Return a rule as `ip rule` shows it, with its most common selectors only."""
     words = [f"{rule.get('priority')}:"] + ["not"] * ("not" in rule)
     for key, word in (("src", "from"), ("dst", "to")):
         if key in rule:
@@ -166,7 +182,10 @@ def rule_text(rule: Mapping[str, Any]) -> str:
 
 
 def tell(found: Iterable[tuple[str, Capture]]) -> tuple[list[str], list[str]]:
-    """Return (what surely takes pods' packets, what may), a sentence each rule."""
+    """Return messages about (rules that take pods' packets, rules that may).
+
+    `found` holds pairs of a range of pods (CIDR) and a rule that takes packets to it.
+    """
     sure: dict[tuple[str, Capture], None] = dict.fromkeys(found)
     told: dict[bool, list[str]] = {True: [], False: []}
     for cidr, one in sure:

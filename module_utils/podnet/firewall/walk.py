@@ -1,8 +1,8 @@
-"""What a chain does to a pod's packet: the rules walked as the kernel walks them.
+"""Walk a chain's rules as the kernel does, to find out what happens to a kind of packet.
 
-A condition holds for all packets of a kind, for none, or it cannot be said. One that cannot be
-said never counts for a pod: an accept behind it is not relied on, and a drop behind it is a doubt
-to name. So what `walk` calls dropped is dropped for sure unless such an accept saves it.
+A condition matches all packets of the kind (YES), none (NO), or podnet cannot tell (MAYBE). A rule
+that may match decides nothing: its accept is not relied on, and its drop is reported as a doubt. So
+packets that `walk` calls dropped are dropped, unless an accept that may match comes first.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from ..core.model import pack, split_cidr
 NO, MAYBE, YES = 0, 1, 2
 
 
-#: The ports of the packet that stands for all: a rule about a port that pods happen to use is
-#: somebody's policy, one about nearly all ports is not.
+#: Ports of the one packet that is walked as an example of its kind. Rules about a few well-known
+#: ports do not match it and are ignored, as somebody's policy; rules about nearly all ports match.
 SOURCE_PORT, DESTINATION_PORT = 50000, 40000
 
 
 class Packet(NamedTuple):
-    """A kind of packet: all from one range to another, of one protocol, new or not.
+    """A kind of packet: all from one range to another, of one protocol, in one state.
 
-    `cluster` is the range of all pods; `state` is "new" or "established" (nf_conntrack).
+    Ranges are (family, first, last), the addresses as integers; `cluster` is that of all pods.
+    `protocol` is tcp, udp or icmp; `state` is "new" or "established" (nf_conntrack).
     """
 
     iif: str
@@ -41,27 +42,30 @@ class Packet(NamedTuple):
 
 
 class Match(NamedTuple):
-    """One comparison; `what` is a field of Packet, "sport", "dport", "syn", or a fixed answer."""
+    """One comparison with `value`; `what` is a field of Packet, or "sport", "dport" or "syn".
+
+    It may also be a fixed answer: "maybe", "never" or "always".
+    """
 
     what: str
     value: object = None
 
 
-#: What podnet cannot say; what no packet of a pod is; what all are.
+#: Podnet cannot tell whether it holds; it holds for no packet of a pod; it holds for all.
 UNKNOWN, NEVER, ALWAYS = Match("maybe"), Match("never"), Match("always")
 
 
 class Condition(NamedTuple):
-    """Holds if all of one of `alternatives` do; with `negated`, if not."""
+    """Holds if all comparisons of at least one alternative hold; with `negated`, if not."""
 
     alternatives: tuple[tuple[Match, ...], ...]
     negated: bool = False
 
 
 class FilterRule(NamedTuple):
-    """`verdict`: accept, drop, return, jump, goto or "" (goes on); `target` is a chain's name.
+    """A rule; `verdict` is accept, drop, return, jump, goto or "" (go on with the next rule).
 
-    `text` is how a person finds the rule; `own` tells that podnet made it.
+    `target` is the chain to jump or go to, `text` the rule for messages. `own`: podnet made it.
     """
 
     conditions: tuple[Condition, ...]
@@ -73,7 +77,7 @@ class FilterRule(NamedTuple):
 
 @dataclass
 class Ruleset:
-    """Chains by name; `base` is where a packet enters, and `policy` what happens at its end."""
+    """Chains by name; packets enter at chain `base`, and `policy` is the verdict at its end."""
 
     base: str
     policy: str
@@ -82,10 +86,10 @@ class Ruleset:
 
 @dataclass
 class WalkResult:
-    """`verdict` is accept or drop, `by` the rule, or "its policy".
+    """What happens to a packet: `verdict` is accept or drop, by the rule `by` or "its policy".
 
-    `aimed` tells that the rule names pods' devices or addresses, so that somebody means them.
-    `doubts` are rules that may drop before.
+    `aimed`: the rule, or a jump to it, names pods' devices or addresses, so somebody wrote it for
+    them. `doubts` are rules before it that may drop the packet.
     """
 
     verdict: str = ""
@@ -95,7 +99,7 @@ class WalkResult:
 
 
 def walk(rules: Ruleset, packet: Packet, with_own: bool = False) -> WalkResult:
-    """Return what happens to `packet`; podnet's own rules count with `with_own` alone."""
+    """Return what happens to `packet`; without `with_own`, podnet's own rules are skipped."""
     result = WalkResult()
     _chain(rules, rules.base, packet, with_own, result, sure=True, aimed=False, depth=0)
     if not result.verdict:
@@ -118,7 +122,10 @@ def _chain(
     aimed: bool,
     depth: int,
 ) -> bool:
-    """Walk one chain; return whether the packet goes on behind the jump."""
+    """Walk one chain, filling `result`; return whether the packet comes back to its caller.
+
+    `sure`: all jumps that led here match for certain. `aimed`: one of them names pods.
+    """
     for rule in rules.chains.get(name, ()) if depth < _DEEPEST else ():
         if rule.own and not with_own:
             continue
@@ -139,7 +146,8 @@ def _chain(
                 depth=depth + 1,
             )
             if answer == YES and (not goes_on or rule.verdict == "goto"):
-                # After a goto the packet goes on where the chain before was left (nft(8)).
+                # After a goto the packet does not come back here, but to this chain's caller
+                # (nft(8)).
                 return goes_on
         elif rule.verdict == "drop" and not certain:
             result.doubts.append(rule.text)
@@ -223,12 +231,15 @@ def _addresses(value: object, have: tuple[int, int, int]) -> int:
         return NO
     if first <= have[1] and have[2] <= last:
         return YES
-    # A rule about one address is about one pod; the others' packets pass it.
+    # A rule about one address concerns one pod; it does not match packets of all others.
     return NO if first == last else MAYBE
 
 
 def addresses(text: str) -> tuple[int, int, int]:
-    """Return the range of an address, a CIDR or "FIRST-LAST"; raise ValueError for other text."""
+    """Return the range of an address, a CIDR or "FIRST-LAST" as (family, first, last).
+
+    The addresses are integers. Raises ValueError for other text.
+    """
     first, dash, last = text.partition("-")
     if dash:
         family = 6 if ":" in first else 4
