@@ -77,7 +77,10 @@ class PluginChain:
         result: Mapping[str, Any] | None = None,
         capabilities: Mapping[str, Any] | None = None,
     ) -> None:
-        """Detach the namespace; `result` is what `add` returned. Safe to repeat."""
+        """Detach the namespace; `result` is what `add` returned. Safe to repeat.
+
+        Raises PodnetError at the first plugin that fails; those before it in the chain are not run.
+        """
         for plugin in reversed(self.plugins):
             self._run("DEL", plugin, attachment, result, capabilities)
 
@@ -87,7 +90,10 @@ class PluginChain:
         result: Mapping[str, Any],
         capabilities: Mapping[str, Any] | None = None,
     ) -> None:
-        """Ask every plugin whether the attachment still is as `result` says (spec 0.4.0 on)."""
+        """Ask every plugin whether the attachment still is as `result` says (spec 0.4.0 on).
+
+        Raises PodnetError with the answer of the first plugin that says no.
+        """
         for plugin in self.plugins:
             self._run("CHECK", plugin, attachment, result, capabilities)
 
@@ -96,7 +102,8 @@ class PluginChain:
             try:
                 self._run("DEL", plugin, attachment, None, capabilities)
             except PodnetError:
-                # The reason to report is why ADD failed, and the others need their turn.
+                # The caller reports why ADD failed; the plugins before this one must be undone,
+                # too.
                 continue
 
     def _run(

@@ -1,8 +1,9 @@
-"""The CNI configuration on a host: what it must be, what it is, and the step between.
+"""The CNI configuration on a host: what it must be, what it is, and the changes between.
 
-`inspect` reads only and is cheap, so a read-only pass may ask it what a run would do; `apply` does
-exactly what `inspect` said. What podnet wrote is recorded in /etc/podnet/NAME/cni.json, so that a
-changed file name leaves no second file and `inspect_absent` removes what is ours and no more.
+`inspect` only reads, so check mode can ask it what a run would do; `apply` makes exactly the
+changes that `inspect` returned. What podnet wrote is recorded in /etc/podnet/NAME/cni.json: by
+that, the old file is removed when the file name changes, and `inspect_absent` removes only what
+podnet made.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["Inspection", "apply", "conflist", "inspect", "inspect_absent", "plug
 #: Where distributions put the plugins (Debian, Arch, SUSE; Fedora, RHEL, Alpine).
 DISTRIBUTION_DIRS = ("/usr/lib/cni", "/usr/libexec/cni")
 
-#: Unpacked archives lie in directories of their own below this one.
+#: Each archive of plugins is unpacked into a directory of its own below this one.
 ARCHIVES = "/opt/podnet/cni"
 
 #: host-local keeps a file for each address it has handed out in a directory for each network.
@@ -75,7 +76,11 @@ class Inspection:
 
 @dataclass(frozen=True)
 class CniRecord:
-    """What podnet wrote on this host for one network."""
+    """What podnet wrote on this host for one network.
+
+    `path` is the conflist, `links` are the links to plugins, `archive_dir` is where an archive was
+    unpacked.
+    """
 
     path: str = ""
     links: tuple[str, ...] = ()
@@ -98,16 +103,17 @@ def inspect(
     demand_plugins: bool = True,
     predicted_mtu: Callable[[], int] | None = None,
 ) -> Inspection:
-    """Say what this host needs to be `node_name`'s CNI configuration; change nothing.
+    """Return the changes that give this host, `node_name`, its CNI configuration; make none.
 
     `mtu` is the pods' MTU in bytes; None takes the plan's if it is a number, else that of the
-    bridge as it is, else what `predicted_mtu` says it will be. `reserved` adds to
-    the endpoints' addresses of the plan and of /etc/podnet/NAME/endpoints.json. With `install`
-    "package" or "archive", plugins that `podnet_cni_bin_dir` lacks are linked there; `archive_dir`
-    is where an archive was unpacked.
+    bridge as it is, else what `predicted_mtu` says it will be. `endpoints` are the addresses of
+    static endpoints, which pods must not get; None reads them from
+    /etc/podnet/NAME/endpoints.json. `reserved` are further ones. With `install` "package" or
+    "archive", plugins that `podnet_cni_bin_dir` lacks are linked there; `archive_dir` is where an
+    archive was unpacked.
 
-    Raises PodnetError for anything that keeps the file from being written; a missing plugin is
-    such a thing unless `demand_plugins` is false.
+    Raises PodnetError for anything that prevents the configuration from being written, and, with
+    `demand_plugins`, for a missing plugin.
     """
     node = plan.nodes.get(node_name)
     if node is None:
@@ -125,7 +131,7 @@ def inspect(
     seen = Inspection(path=f"{plan.cni.conf_dir}/{plan.cni.conf_name}")
     record = read_record(plan.name)
     _demand_ours(seen.path, plan.name, record)
-    # What was unpacked once serves until another archive is named.
+    # An archive that an earlier run unpacked is used until another one is given.
     archive_dir = archive_dir or record.archive_dir
 
     kinds = plugin_types(plan)
@@ -133,7 +139,7 @@ def inspect(
     if install == "archive":
         directories = tuple(one for one in directories if one not in DISTRIBUTION_DIRS)
     for kind in kinds:
-        # Our own link proves nothing about the archive that is wanted now.
+        # podnet's own link may lead into an earlier archive: look for the plugin in the new one.
         link = install == "archive" and f"{plan.cni.bin_dir}/{kind}" in record.links
         program = find_plugin(kind, directories[1:] if link else directories)
         if program is None:
@@ -155,7 +161,8 @@ def inspect(
 
     links = _links(plan, kinds, record, install, archive_dir)
     seen.changes = _changes(plan, seen, record, links, archive_dir)
-    # flannel's sorts before ours, and goes when ours is there.
+    # flannel's configuration sorts before podnet's, so runtimes would use it. It is removed last,
+    # when podnet's is in place.
     adopted = dict(flannel.cni_configs(plan.cni.conf_dir)) if node.adopt else {}
     for path in adopted:
         _collect(seen, files.text_change(path, None))
@@ -169,10 +176,10 @@ def inspect(
 def _changes(
     plan: Plan, seen: Inspection, record: CniRecord, links: dict[str, str], archive_dir: str
 ) -> list[FileChange]:
-    """Return the steps to the configuration that `seen` describes, in their order.
+    """Return the ordered changes that lead to the configuration in `seen`.
 
-    The record comes first, so that a run that is cut short leaves nothing unknown behind, and the
-    links before the configuration that needs them.
+    The record is written first, so that it names all that a run that dies leaves behind; links come
+    before the configuration, which needs them.
     """
     wanted = CniRecord(seen.path, tuple(links), archive_dir)
     steps: list[FileChange | None] = [
@@ -189,9 +196,9 @@ def _changes(
 
 
 def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
-    """Say what of network `name` is on this host and has to go; change nothing.
+    """Return the changes that remove network `name`'s CNI files from this host; make none.
 
-    The plan is needed only where the record was lost: it names the file then.
+    `plan` is needed only where the record was lost: it names the configuration file then.
     """
     record = read_record(name)
     path = record.path or (f"{plan.cni.conf_dir}/{plan.cni.conf_name}" if plan else "")
@@ -219,9 +226,10 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
 
 
 def apply(inspection: Inspection, name: str) -> None:
-    """Do what `inspect` or `inspect_absent` said, for the network `name`."""
+    """Make the changes that `inspect` or `inspect_absent` returned for network `name`."""
     if inspection.present and inspection.changes:
-        # host-local and the runtimes make these for the first pod of the host, if it is ours.
+        # host-local and the runtimes will make these if the host's first pod is podnet's: noted
+        # now, they can be removed with the network.
         for path in (LEASES, *_RUNTIME_CACHES):
             files.note_missing_directories(path)
     for change in inspection.changes:
@@ -245,8 +253,8 @@ def record_path(name: str) -> str:
 def read_record(name: str) -> CniRecord:
     """Return the record of network `name`; an empty one if there is none or it is damaged.
 
-    A damaged record counts as lost, and is then written anew: the configuration file itself says
-    whose it is.
+    A damaged record counts as lost and is written anew: the configuration file itself names its
+    network.
     """
     try:
         found = json.loads(files.read_text(record_path(name)) or "{}")
@@ -257,14 +265,17 @@ def read_record(name: str) -> CniRecord:
         )
     except (ValueError, AttributeError, TypeError):
         return CniRecord()
-    # A record is also an order to delete: a directory outside ARCHIVES is never one.
+    # podnet deletes the directory that the record names, so one outside of ARCHIVES is ignored.
     if not _is_archive_dir(record.archive_dir):
         record = CniRecord(record.path, record.links, "")
     return record
 
 
 def recorded_endpoints(name: str) -> list[str]:
-    """Return the addresses that podnet_endpoint took on this host, of both families."""
+    """Return the addresses of this host's static endpoints, of both families.
+
+    Raises PodnetError on a damaged record.
+    """
     path = f"{files.STATE}/{name}/endpoints.json"
     text = files.read_text(path)
     if text is None:
@@ -313,7 +324,7 @@ def _mtu(plan: Plan, node_name: str, mtu: int | None, predicted: Callable[[], in
 
 
 def _demand_ours(path: str, name: str, record: CniRecord) -> None:
-    """Refuse to overwrite a configuration of somebody else."""
+    """Raise PodnetError if the file `path` exists and podnet did not write it."""
     if record.path == path or files.read_text(path) is None:
         return
     found = _network_of(path)
@@ -436,7 +447,8 @@ def leases(name: str) -> list[str]:
     found = []
     for entry in entries:
         try:
-            # On disk an IPv6 address is spelled as it is, save on Windows.
+            # A lease's file is named after its address. (host-local replaces IPv6's colons on
+            # Windows only.)
             pack(entry)
         except ValueError:
             continue

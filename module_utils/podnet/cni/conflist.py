@@ -1,8 +1,8 @@
 """The CNI network configuration list of a node: pure, from the plan to the file's text.
 
 CNI spec 1.0.0, section 1 (format); the options are those of containernetworking/plugins' `bridge`
-and `host-local`. The plugins alone attach pods: nothing has to run, and nothing lies in /run that a
-reboot would take away.
+and `host-local`. The plugins attach pods by themselves: that takes no daemon of podnet's, and no
+file in /run, which a reboot would remove.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core.model import Node, Plan, is_file_name, offset, pack, split_cidr, unp
 #: that does not know it refuses the file.
 VERSIONS = ("1.0.0", "0.4.0", "0.3.1", "0.3.0")
 
-#: What a runtime must be told to hand over, for plugins that are useless without it.
+#: Plugin -> the capabilities (values that it gets from the runtime) without which it is useless.
 _CAPABILITIES = {"portmap": {"portMappings": True}, "bandwidth": {"bandwidth": True}}
 
 
@@ -56,13 +56,13 @@ def conflist(plan: Plan, node: Node, mtu: int, reserved: Iterable[str], cni_vers
         "bridge": plan.bridge,
         "mtu": mtu,
         "isGateway": True,
-        # This gives pods their default route in each family. Routes of host-local's to the same
-        # place make the plugin fail with "file exists", so there are none.
+        # This gives pods their default route in each family. With a default route in host-local's
+        # section as well, the plugin would fail with "file exists", so there is none.
         "isDefaultGateway": True,
         # podnet's own nft table masquerades: the plugin's rules would also catch pod to pod
         # across nodes.
         "ipMasq": False,
-        # A pod reaches itself by way of a Service.
+        # Lets a pod reach itself through a Service's address.
         "hairpinMode": True,
         # The bridge and its address are podnet_network's; a pod's start must never change them.
         "forceAddress": False,
@@ -106,10 +106,10 @@ def plugin_types(plan: Plan) -> list[str]:
 def free_ranges(subnet: str, reserved: Iterable[str]) -> list[tuple[str, str]]:
     """Return the parts of `subnet` that host-local may hand out, as (first, last) addresses.
 
-    Never among them: the network address (IPv6: the subnet-router anycast address, RFC 4291
+    That is all of it but the network address (IPv6: the subnet-router anycast address, RFC 4291
     section 2.6.1; with VXLAN also the VTEP's own), the gateway after it, the IPv4 broadcast
-    address, and `reserved` (those of another subnet or family do not matter). All others are.
-    Raises ValueError for a `subnet` or an address that is not canonical.
+    address, and `reserved` (addresses outside of `subnet` are ignored). Raises ValueError for a
+    `subnet` or an address that is not canonical.
     """
     network, length = split_cidr(subnet)
     raw = pack(network)

@@ -1,7 +1,7 @@
 """Static endpoints on one host: look, decide, change, look again.
 
-Comes in here: what makes or removes one; which address it has stands in `core.endpoints`, what
-differs in `state.endpoint_diff`.
+Comes in here: what makes or removes an endpoint. `core.endpoints` decides which address it has,
+`state.endpoint_diff` what differs.
 
 Runs on: hosts.
 Imports: core, state, keep, kernel, cni.

@@ -1,7 +1,7 @@
 """Static endpoints on one host: look, decide, change, look again.
 
-This is the order of things behind `podnet_endpoint`; which address an endpoint gets stands in
-`endpoints`, what differs in `endpoint_diff`, how it is read and written in `kernel.endpoints`.
+The module `podnet_endpoint` calls this. `core.endpoints` decides which address an endpoint gets,
+`state.endpoint_diff` what differs; `kernel.endpoints` reads and writes the kernel's objects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..state.endpoint_diff import Seen
 class EndpointResult:
     """What a call did or, in check mode, would do.
 
-    `entries` are the endpoints of the network that the host has then.
+    `entries` are the network's endpoints on this host after the call, by name.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -59,7 +59,11 @@ class EndpointResult:
 
 @dataclass
 class _Look:
-    """A host as it was found: what is recorded, and what is there of all names that matter."""
+    """A host as it was found.
+
+    `recorded` are its endpoints by the record; `seen` is what the kernel has of each endpoint in
+    question; `owned` names the endpoints that are this network's.
+    """
 
     recorded: dict[str, Entry]
     seen: dict[str, Seen]
@@ -77,9 +81,9 @@ def load(name: str) -> dict[str, Entry]:
 
 
 def addresses(plan: Plan, name: str) -> list[str]:
-    """Return the addresses that the endpoints of node `name` have after a run of the plan's list.
+    """Return the addresses that the endpoints of node `name` have once they are as in the plan.
 
-    It reads the record and host-local's leases and nothing else, so it also predicts.
+    It reads nothing but the record and host-local's leases, so it may be asked before that, too.
     """
     entries = _assign(plan, own_node(plan, name), 0, load(plan.name), None)
     return [address for entry in entries.values() for address, _ in entry.legs]
@@ -94,9 +98,9 @@ def _assign(
 def inspect(plan: Plan, name: str, only: Endpoint | None = None, mtu: int = 0) -> EndpointResult:
     """Say what a run would change on node `name`; change nothing.
 
-    `only`: one endpoint instead of the plan's list. `mtu` is what the bridge will have by then
-    (0: what it has now), and what of the endpoints had the bridge's will have followed it.
-    Raises PodnetError for everything that stands in the way.
+    `only` is one endpoint to look at, instead of the plan's list. `mtu` is the MTU in bytes that
+    the bridge will have by then (0: the one that it has now); ends of endpoints that have the
+    bridge's MTU now will have that one, too. Raises PodnetError for anything that prevents a run.
     """
     node = own_node(plan, name)
     run.demand_root()
@@ -134,8 +138,8 @@ def inspect(plan: Plan, name: str, only: Endpoint | None = None, mtu: int = 0) -
 def converge(plan: Plan, name: str, only: Endpoint | None) -> EndpointResult:
     """Bring the endpoints of node `name` to what the plan, or `only`, wants.
 
-    Raises PodnetError; what was done until then stays, is recorded, and is completed by the next
-    run.
+    Raises PodnetError. The changes made until then stay; they are recorded, and the next run
+    completes them.
     """
     own_node(plan, name)
     run.demand_root()
@@ -143,7 +147,7 @@ def converge(plan: Plan, name: str, only: Endpoint | None) -> EndpointResult:
         result = inspect(plan, name, only)
         if not result.changed:
             return result
-        # Written ahead: a run that dies leaves nothing that the next one does not know.
+        # Recorded before it is made: if this run dies, the next one knows of all that it left.
         _write(
             files.text_change(
                 path(plan.name), endpoints.dump({**load(plan.name), **result.entries})
@@ -166,7 +170,10 @@ def converge(plan: Plan, name: str, only: Endpoint | None) -> EndpointResult:
 
 
 def remove(name: str, only: str | None, check: bool) -> EndpointResult:
-    """Remove one endpoint of network `name`, or all; needs no plan."""
+    """Remove the endpoint `only` of network `name`, or all if it is None; needs no plan.
+
+    With `check`, only say what that would change. Raises PodnetError.
+    """
     run.demand_root()
     run.find("ip")
     if check:
@@ -196,7 +203,7 @@ def _look(name: str, recorded: dict[str, Entry], names: Iterable[str]) -> _Look:
     links = read_links()
     marks = edge.marked(links)
     ours = set(recorded) | {one for network, one in marks.values() if network == name}
-    # A device of that name that is no veth pair, or another network's, is never ours.
+    # A device ep-NAME that is no veth, or that has another network's mark, is not this network's.
     for link in links:
         device = link["ifname"]
         mark = marks.get(device)
@@ -221,7 +228,7 @@ def _add_removal(result: EndpointResult, one: str, found: _Look) -> None:
 
 
 def _demand_free(name: str, node: Node, entry: Entry, found: _Look) -> None:
-    """Refuse what somebody else has made under the names that an endpoint needs."""
+    """Raise PodnetError if a device or namespace that an endpoint needs is there and not ours."""
     seen = found.seen[entry.name]
     label = f"{node.name}: endpoint {entry.name}"
     for other in Path(files.STATE).glob("*/endpoints.json"):
@@ -249,7 +256,7 @@ def _demand_free(name: str, node: Node, entry: Entry, found: _Look) -> None:
 
 
 def _follow(seen: Seen, now: int, mtu: int) -> None:
-    """Let ends that have the bridge's MTU have its coming one: podnet_network takes them along."""
+    """Give ends that have the bridge's MTU its future one: podnet_network will change them, too."""
     if seen.host and seen.host.mtu == now:
         seen.host = seen.host._replace(mtu=mtu)
     if seen.inner and seen.inner.mtu == now:

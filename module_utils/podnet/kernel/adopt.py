@@ -1,4 +1,4 @@
-"""Read what flannel has on a host besides devices and routes, and take it away."""
+"""Read what flannel has on a host besides devices and routes, and remove it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..state.state import Leftover
 from . import forward, services
 from .run import SEARCH, nft_document, run
 
-#: flanneld writes it when it has its subnet; what reads it is the flannel CNI plugin.
+#: flanneld writes it once it has its subnet; the flannel CNI plugin reads it.
 SUBNET_ENV = "/run/flannel/subnet.env"
 
 #: Where the flannel CNI plugin keeps the configuration of each pod, and host-local its leases.
 PLUGIN_STATE = "/var/lib/cni/flannel"
 LEASES = "/var/lib/cni/networks"
 
-#: Names of the unit by those who run flanneld from one.
+#: The usual names of a systemd unit that runs flanneld.
 UNITS = ("flanneld.service", "flannel.service")
 
 _CHAIN = re.compile(r"FLANNEL-[A-Z0-9-]+\Z")
 _TABLES = {("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6")}
-#: Where chains of flannel's are jumped to from: table -> base chain.
+#: Table -> base chain from which rules jump to flannel's chains.
 _ENTRIES = {"nat": "POSTROUTING", "filter": "FORWARD"}
 
 
@@ -39,7 +39,10 @@ def has_environment() -> bool:
 
 
 def read(name: str, conf_dir: str) -> Found:
-    """Return what flannel has on this host; `name` is the network that would take over."""
+    """Return what flannel has on this host; `name` is podnet's network that would replace it.
+
+    `conf_dir` is the directory of the CNI configurations.
+    """
     configs = dict(cni_configs(conf_dir))
     leftovers: dict[str, Leftover] = {}
     loose, units = [], set()
@@ -85,7 +88,7 @@ def _daemons() -> Iterator[tuple[int, str]]:
 
 
 def _unit(cgroups: str) -> str:
-    """Return the unit of flannel's own that a process belongs to by /proc/PID/cgroup."""
+    """Return the one of UNITS that a process belongs to by its /proc/PID/cgroup, "" for none."""
     for line in cgroups.splitlines():
         last = line.rpartition("/")[2]
         if last in UNITS:
@@ -94,9 +97,9 @@ def _unit(cgroups: str) -> str:
 
 
 def _units(running: set[str]) -> dict[str, Leftover]:
-    """Return how to stop units of flanneld and keep them from starting at boot, and the way back.
+    """Return how to stop flanneld's units, keep them from starting at boot, and undo both.
 
-    What flanneld made stays when it ends.
+    `running` are the units that run a flanneld. When one stops, its devices and routes stay.
     """
     found: dict[str, Leftover] = {}
     if not services.runs_systemd():
@@ -132,7 +135,7 @@ def cni_configs(conf_dir: str) -> Iterator[tuple[str, str]]:
 
 
 def _nft() -> dict[str, Leftover]:
-    """Return flannel's nft tables, and its chains where iptables writes to nft."""
+    """Return flannel's nft tables, and its chains in the nft tables of iptables-nft."""
     found: dict[str, Leftover] = {}
     for entry in _json(["nft", "-j", "list", "chains"]):
         chain = entry.get("chain", {})
@@ -165,7 +168,7 @@ def _jumps(family: str, table: str, target: str) -> Iterator[dict[str, Any]]:
 
 
 def _legacy() -> dict[str, Leftover]:
-    """Return flannel's chains in the old tables of iptables, those that are in use."""
+    """Return flannel's chains in the tables of iptables-legacy that are in use."""
     found: dict[str, Leftover] = {}
     for program, usual, names in forward.LEGACY.values():
         try:
@@ -207,7 +210,7 @@ def _json(argv: list[str]) -> list[dict[str, Any]]:
 
 
 def take_away(tool: str, lines: tuple[str, ...]) -> None:
-    """Remove one leftover of a kind that `apply` does not know; raise PodnetError if it stays."""
+    """Remove a leftover: `tool` and `lines` are as in `Leftover`. Raises PodnetError."""
     if tool == "tree":
         removal = files.tree_removal(lines[0])
         if removal:
@@ -224,10 +227,10 @@ def take_away(tool: str, lines: tuple[str, ...]) -> None:
 
 
 def move_leases(source: str, target: str) -> None:
-    """Let host-local know the addresses of another network's pods as those of ours.
+    """Move host-local's leases from one network's directory to another's. Raises PodnetError.
 
-    It keeps a file for each address in a directory named after the network; by that file it never
-    gives an address out twice, and frees it when the pod goes.
+    host-local keeps a file for each address in a directory named after the network. By that file
+    it does not give an address out twice, and frees it when the pod goes.
     """
     try:
         files.make_directories(target)

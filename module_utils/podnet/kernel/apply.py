@@ -1,7 +1,7 @@
-"""Write changes to a host in as few commands as there are runs of one tool.
+"""Make changes on a host: consecutive changes for one tool take one command.
 
 `ip -batch` is no transaction: it stops at the first bad line and leaves the earlier ones applied.
-Whoever calls `apply` therefore reads the host again after an error and applies the way back.
+After an error the caller of `apply` therefore reads the host again and applies what leads back.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from .run import run
 
 
 def apply(changes: Sequence[Change], after: State) -> None:
-    """Apply `changes` in order; `after` has the contents of files. Raise PodnetError at the first
-    that fails, naming the line.
+    """Apply `changes` in order; `after` has the contents of files to write.
+
+    Raises PodnetError at the first change that fails, naming the line.
     """
     for tool, those in groupby(changes, key=lambda change: change.tool):
         group = list(those)
@@ -30,7 +31,7 @@ def apply(changes: Sequence[Change], after: State) -> None:
         elif tool == "nft":
             batch(["nft", "-f", "-"], lines)
         elif tool == "pod":
-            # One line for each namespace: they are few, and each needs a process of its own.
+            # Pairs of lines: a namespace, and what to run there. Each takes a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
                 batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
         elif tool in ("iptables", "sysctl", "file"):

@@ -32,10 +32,10 @@ def marked(links: Links) -> dict[str, tuple[str, str]]:
 
 
 def observe(names: Iterable[str], links: Links) -> dict[str, Seen]:
-    """Return what the host has of the endpoints `names`, whoever made it.
+    """Return what the host has under the names of the endpoints `names`, whoever made it.
 
-    `links` are the host's devices as `observe.read_links` returns them. Raises PodnetError for a
-    namespace whose eth0 belongs to something else, because ours has no place there then.
+    `links` are the host's devices as `observe.read_links` returns them. Raises PodnetError for
+    what cannot be read.
     """
     by_name = {link["ifname"]: link for link in links}
     return {name: _look(name, by_name.get(f"ep-{name}")) for name in names}
@@ -93,7 +93,8 @@ def namespace(name: str) -> str:
     """Return "there", "stale" (the name leads nowhere) or "" (there is no such name)."""
     path = Path(NAMESPACES) / name
     try:
-        # A name is a file with a namespace mounted on it; without, it is left from a crash.
+        # A name is a file that a namespace is mounted on. Without the mount it is left over, for
+        # example from a crash.
         return "there" if path.stat().st_dev != path.parent.stat().st_dev else "stale"
     except FileNotFoundError:
         return ""
@@ -102,7 +103,7 @@ def namespace(name: str) -> str:
 
 
 def processes(name: str) -> list[str]:
-    """Return the ids of the processes that run in a namespace."""
+    """Return the ids of the processes that run in the namespace `name`, [] if ip cannot tell."""
     result = run(["ip", "netns", "pids", name])
     return result.output.split() if result.code == 0 else []
 

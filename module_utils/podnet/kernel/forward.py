@@ -1,4 +1,4 @@
-"""Read the chains of others that pods' packets pass, in nft and in both kinds of iptables."""
+"""Read the chains that pods' packets pass and podnet did not make: nft, both kinds of iptables."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from ..firewall.forward import Forwarder, parse_chain, parse_save
 from ..state.state import Accept
 from .run import SEARCH, nft_document, run
 
-#: What nft(8) can name. Names come from others, and go into batches and boot files of ours.
+#: Names of foreign tables and chains that podnet accepts: identifiers as in nft(8), because they go
+#: into batches and boot files.
 _NAME = re.compile(r"[A-Za-z0-9_./-]+\Z")
 
 _FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6), "bridge": (4, 6)}
 
-#: What iptables-nft(8) makes of its FORWARD chain -> the program that writes there.
+#: nft table in which iptables-nft(8) keeps its chain FORWARD -> the program that writes there.
 _IPTABLES_NFT = {"ip filter": "iptables-nft", "ip6 filter": "ip6tables-nft"}
 
-#: Family -> (program for the old tables, its usual name, where the kernel lists tables in use).
+#: Family -> (iptables-legacy program, the name it has on some hosts, the kernel's list of tables).
 LEGACY = {
     4: ("iptables-legacy", "iptables", "/proc/net/ip_tables_names"),
     6: ("ip6tables-legacy", "ip6tables", "/proc/net/ip6_tables_names"),
@@ -27,10 +28,10 @@ LEGACY = {
 
 
 def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
-    """Return (rules of network `name` in chains of others -> nft handles, those chains).
+    """Return (network `name`'s rules in foreign chains -> their nft handles, all such chains).
 
-    A rule of iptables has no handle: there is a 0 for each time that it stands there. It costs one
-    command, and one more for each table that has such a chain.
+    A rule of iptables has no handle: there is one 0 for each copy of it. It takes one command, and
+    one more for each table that has such a chain.
     """
     accepts: dict[Accept, tuple[int, ...]] = {}
     chains: list[Forwarder] = []
@@ -58,16 +59,17 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
     return accepts, chains
 
 
-#: Hooks that a pod's packet passes in each family; a netdev chain sees one device's alone.
+#: Hooks that a pod's packet passes, in family bridge and in the others. Chains of family netdev
+#: are not looked at: they see packets of one device only.
 _HOOKS = {"bridge": ("prerouting", "input", "forward", "output", "postrouting")}
 _IP_HOOKS = ("prerouting", "forward", "postrouting")
 
 
 def _tables(name: str) -> dict[str, dict[str, bool]]:
-    """Return "FAMILY TABLE" -> filter chains in it that pods' packets pass -> whether ours help.
+    """Return "FAMILY TABLE" -> filter chain that pods' packets pass -> `Forwarder.opens`.
 
-    Our own tables are not among them, nor is firewalld's: it locks that and makes it anew, so
-    `state.managers` has what it offers instead.
+    Network `name`'s table is left out, and firewalld's: it locks its table and makes it anew, so
+    `state.managers` configures firewalld itself.
     """
     argv = ["nft", "-j", "list", "chains"]
     result = run(argv)
@@ -96,10 +98,10 @@ def _read_iptables(
     accepts: dict[Accept, tuple[int, ...]],
     chains: list[Forwarder],
 ) -> bool:
-    """Add what `tool` says of FORWARD; return whether it could say it."""
+    """Add to `accepts` and `chains` what `tool` prints of FORWARD; return whether it worked."""
     if not tool or shutil.which(tool, path=SEARCH) is None:
         return False
-    # The whole table: FORWARD jumps to other chains of it.
+    # All chains of the table, because FORWARD may jump to any of them.
     result = run([tool, "-w", "-S"])
     if result.code != 0:
         return False
@@ -112,7 +114,7 @@ def _read_iptables(
 
 
 def legacy_program(program: str, usual: str) -> str:
-    """Return the program for the old tables: some distributions have it under the plain name."""
+    """Return the iptables-legacy program; some distributions have it under the name `usual`."""
     if shutil.which(program, path=SEARCH) or shutil.which(usual, path=SEARCH) is None:
         return program
     return program if "nf_tables" in run([usual, "-V"]).output else usual

@@ -1,7 +1,7 @@
-"""Look into another network namespace from inside this process (setns(2), netns of socket(7)).
+"""Enter another network namespace with this process, for a moment (setns(2)).
 
-A socket belongs for ever to the namespace in which it was made, so a program needs to be there
-only for the moment of making it.
+A socket belongs to the namespace in which it was made, for as long as it lives. So a program needs
+to be in the namespace only while it makes the socket.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SIOCGIFMTU = 0x8921  # linux/sockios.h
 
 @contextlib.contextmanager
 def in_netns(path: str) -> Iterator[None]:
-    """Be in the network namespace at `path` ("" means: stay) for the time of a with block.
+    """Move this thread to the network namespace at `path` ("": none) for a with block.
 
-    Sockets made inside stay there. Raises PodnetError when the namespace cannot be entered.
+    Sockets made in the block stay in that namespace. Raises PodnetError when it cannot be entered.
     """
     if not path:
         yield
@@ -48,7 +48,7 @@ def in_netns(path: str) -> Iterator[None]:
 
 
 def _setns(handle: int) -> None:
-    # os.setns came with Python 3.12.
+    # os.setns exists only since Python 3.12.
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(handle, _CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
@@ -56,9 +56,9 @@ def _setns(handle: int) -> None:
 
 
 def interface_mtu(interface: str, netns: str = "") -> int | None:
-    """Return the MTU in bytes of an interface of the namespace at `netns`; None if there is none.
+    """Return the MTU in bytes of an interface in the namespace at `netns`; None if there is none.
 
-    /sys would not do: it shows the namespace in which it was mounted.
+    It is not read from /sys, which shows the namespace in which it was mounted.
     """
     with in_netns(netns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         try:

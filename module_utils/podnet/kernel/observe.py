@@ -1,7 +1,7 @@
-"""Read what a host has: the objects of one network.
+"""Read what a host has of one network.
 
-The parsers take the JSON of `ip`, `bridge` and `nft` as it comes and keep only what `state.State`
-knows; they never fail on a field that they do not know.
+The parsers take the JSON of `ip`, `bridge` and `nft`, checked by `schema`, and keep only what
+`state.State` holds; fields that they do not know are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from . import forward, schema
 from .run import nft_document, read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
-#: Names of /etc/iproute2/rt_protos and rt_scopes that we write ourselves; all else stays a number.
+#: Number -> the name that podnet's own commands use (/etc/iproute2/rt_protos, rt_scopes); other
+#: numbers are not translated, because `ip -N` prints them so.
 _PROTOCOLS = {"2": "kernel", "3": "boot", "4": "static"}
 _SCOPES = {"253": "link", "254": "host", "255": "nowhere"}
 _TYPES = {"2": "local", "6": "blackhole", "7": "unreachable", "8": "prohibit", "9": "throw"}
@@ -29,11 +30,11 @@ _TYPES = {"2": "local", "6": "blackhole", "7": "unreachable", "8": "prohibit", "
 
 @dataclass
 class Observation:
-    """What a look at a host found.
+    """What `observe` found on a host.
 
-    `links` are all devices as `ip -j -d addr` prints them. `foreign` are routes of others in our
-    ranges, by their destination. `forwarders` are chains of others that forwarded packets
-    pass.
+    `links` are all devices as `ip -j -d addr` prints them. `foreign` maps destinations within the
+    network's ranges to routes that are not podnet's. `forwarders` are the chains that pods' packets
+    pass and podnet did not make.
     """
 
     state: State
@@ -66,7 +67,7 @@ def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[s
 
 
 def parse_link(link: dict[str, Any]) -> Link:
-    """Return one device of ours as a Link."""
+    """Return a device as a Link; `link` is one of `read_links`."""
     info = link.get("linkinfo", {})
     result = Link(
         kind=info.get("info_kind", ""),
@@ -88,7 +89,7 @@ def parse_link(link: dict[str, Any]) -> Link:
 
 
 def parse_addresses(link: dict[str, Any], cidrs: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Return a device's addresses that lie in our ranges; others on it are none of our business."""
+    """Return a device's addresses within `cidrs`; podnet leaves others on it alone."""
     result = {}
     for address in link.get("addr_info", ()):
         local = address.get("local", "")
@@ -133,7 +134,7 @@ def parse_route(entry: dict[str, Any]) -> tuple[str, str]:
     for metrics in entry.get("metrics", ()):
         words += [f"{key} {value}" for key, value in metrics.items()]
     metric = entry.get("metric", 0)
-    # The kernel's own IPv6 routes have 256; what people and we add has 1024 (rt6_info).
+    # IPv6 routes that the kernel makes itself have 256; those that programs add have 1024.
     if metric not in ((1024,) if six else (0,)):
         destination += f" metric {metric}"
     return destination, " ".join(words)
@@ -142,11 +143,11 @@ def parse_route(entry: dict[str, Any]) -> tuple[str, str]:
 def read_routes(
     families: Iterable[int], cidrs: Sequence[str], wanted: set[str], ours: set[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return (routes of ours, routes of others) in the main table that lie in `cidrs`.
+    """Return (podnet's routes, foreign routes) in the main table that lie within `cidrs`.
 
-    Ours are those with our protocol, and those that stand where one of ours must stand (`wanted`
-    destinations). Others' are those that are not wider than the ranges (longest prefix wins), but
-    for what the kernel adds for our devices.
+    podnet's are those with its protocol number, and those whose destination is in `wanted`. All
+    others are foreign, except routes over the devices `ours`, which the kernel adds. Routes to more
+    than a range of `cidrs` are left out: the longer prefix wins.
     """
     own: dict[str, str] = {}
     foreign: dict[str, str] = {}
@@ -179,7 +180,7 @@ def _is_within(cidr: str, prefix: Prefix) -> bool:
 
 
 def read_neighbours(device: str) -> dict[tuple[str, str], str]:
-    """Return the permanent neighbours on a device of ours."""
+    """Return (device, address) -> MAC of the permanent neighbours on a device."""
     return {
         (device, entry["dst"]): entry.get("lladdr", "")
         for entry in read_json(["ip", "-j", "-N", "neigh", "show", "dev", device], schema.neighbour)
@@ -188,9 +189,10 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
 
 
 def read_fdb(device: str) -> dict[tuple[str, str], str]:
-    """Return the permanent FDB entries on a VXLAN device of ours; several remotes by commas.
+    """Return (device, MAC) -> remote of the permanent FDB entries on a VXLAN device.
 
-    A remote is "ADDRESS" or "ADDRESS via DEVICE" in the words of bridge(8).
+    A remote is "ADDRESS" or "ADDRESS via DEVICE" in the words of bridge(8); if an entry has
+    several, they are separated by commas.
     """
     result: dict[tuple[str, str], str] = {}
     for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device], schema.fdb):
@@ -206,8 +208,8 @@ def read_fdb(device: str) -> dict[tuple[str, str], str]:
 def parse_table(document: Any) -> tuple[Chain, ...]:
     """Return the base chains of `nft -j list table`.
 
-    A rule without a comment gets an empty tag and so differs from every rule that we want. One
-    whose text cannot be read gets UNREAD and its comment.
+    A rule without a comment gets an empty tag and so differs from every rule that podnet wants. The
+    text of a rule that podnet cannot read is UNREAD and the rule's comment.
     """
     chains: list[Chain] = []
     rules: dict[str, list[Rule]] = {}
@@ -233,7 +235,10 @@ def parse_table(document: Any) -> tuple[Chain, ...]:
 
 
 def read_table(name: str) -> tuple[Chain, ...] | None:
-    """Return the chains of our nft table, None where there is no table."""
+    """Return the chains of podnet's nft table `name`, None where there is no such table.
+
+    Raises PodnetError if it cannot be read.
+    """
     full = full_name(name)
     argv = ["nft", "-j", "list", "table", *full.split(" ")]
     result = run(argv)
@@ -264,7 +269,7 @@ def read_sysctls(keys: Iterable[str]) -> dict[str, str]:
 
 
 def ports_of(links: Sequence[dict[str, Any]], bridge: str) -> dict[str, Port]:
-    """Return the veth ends that are ports of `bridge`, without a look at the pods' own ends."""
+    """Return the veth ends that are ports of `bridge`; the pods' own ends are not filled in."""
     return {
         link["ifname"]: Port(int(link["mtu"]))
         for link in links
@@ -284,9 +289,9 @@ def observe(
 ) -> Observation:
     """Return what network `name` has on this host.
 
-    `ours`: names of its devices; `wanted`: destinations where a route of ours must stand, so that
-    one without our mark there counts as a wrong one of ours. `also_tables`: nft tables that only a
-    change under way has.
+    `ours` names its devices, `cidrs` are its ranges. `wanted` are destinations of routes that it
+    must have: any route there counts as its own, even one without podnet's protocol number.
+    `also_tables` are nft tables that exist only during a change. Raises PodnetError.
     """
     state = State()
     for link in links:

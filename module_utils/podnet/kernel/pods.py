@@ -1,4 +1,4 @@
-"""Find a pod's own end of a veth pair: its namespace, named or not, and its name in there."""
+"""Find a pod's own end of a veth pair: its network namespace, and its name there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..state.state import Port
 from . import schema
 from .run import read_json
 
-# linux/rtnetlink.h and linux/net_namespace.h: ask for the number that this namespace knows
-# another one by. `ip netns` asks the same, but for named namespaces only.
+# linux/rtnetlink.h and linux/net_namespace.h: ask for the id (nsid) by which this namespace knows
+# another one. `ip netns` can ask that too, but for named namespaces only.
 _RTM_NEWNSID = 88
 _RTM_GETNSID = 90
 _NLM_F_REQUEST = 1
@@ -32,10 +32,10 @@ def with_inner_ends(ports: dict[str, Port], links: Sequence[dict[str, Any]]) -> 
 
 
 def strays(links: Sequence[dict[str, Any]], subnets: Sequence[str]) -> dict[str, Port]:
-    """Return the host ends of pods of ours that are on no bridge.
+    """Return the host ends of this network's pods that are on no bridge.
 
-    The pod's own end has an address in one of `subnets`, so it can be nobody else's. Namespaces
-    are searched only if there is a veth without a bridge whose other end lies in one.
+    A pod is this network's if its own end has an address in one of `subnets`. Namespaces are
+    searched only if the host has a veth on no bridge whose other end is in another namespace.
     """
     lost = {
         link["ifname"]: Port(int(link["mtu"]), stray=True)
@@ -43,7 +43,7 @@ def strays(links: Sequence[dict[str, Any]], subnets: Sequence[str]) -> dict[str,
         if link.get("linkinfo", {}).get("info_kind") == "veth"
         and not link.get("master")
         and "link_netnsid" in link
-        # Static endpoints are put right by their own module.
+        # The module podnet_endpoint repairs static endpoints.
         and not str(link.get("ifalias", "")).startswith(f"{MARK}:")
     }
     found = {}
@@ -91,11 +91,11 @@ def _inner_ends(
 
 
 def _inside(path: str) -> list[dict[str, Any]]:
-    """Return the devices of a pod, each with the "word" that a batch may name it by.
+    """Return the devices in a pod's namespace; "word" is what a batch may call the device.
 
-    Whoever is root in a pod chooses its names, and dev_valid_name() of the kernel forbids little. A
-    name that a batch and a script cannot take is replaced by "if" and the index, which ip(8) takes
-    for any device (ll_name_to_index in lib/ll_map.c) unless one has that very name.
+    Root in a pod chooses names of devices, and the kernel allows nearly any (dev_valid_name). If a
+    name is unsafe in a batch or script, "word" is "if" and the index, by which ip(8) finds any
+    device (ll_name_to_index in lib/ll_map.c); if another device has that name, it is "".
     """
     found = read_json(["nsenter", f"--net={path}", "ip", "-j", "addr", "show"], schema.link)
     names = {link["ifname"] for link in found}
@@ -120,7 +120,7 @@ def _namespaces() -> Iterator[str]:
 
 
 def _namespace_number(path: str) -> int:
-    """Return our number for the namespace at `path`, -1 where it has none or is gone."""
+    """Return the id that this namespace has for the one at `path`, -1 if none or if it is gone."""
     try:
         with Path(path).open("rb") as namespace, socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE

@@ -1,4 +1,4 @@
-"""Read the policy rules of a host, and the tables that they name, where there are any."""
+"""Read a host's policy rules (ip-rule(8)), and the routing tables that they lead to."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _USUAL = {(0, LOCAL), (32766, MAIN), (32767, "253")}
 
 
 def read(plan: Plan, node: Node) -> list[tuple[str, Capture]]:
-    """Return (range of all pods, rule that takes or may take pods' packets).
+    """Return pairs of (the cluster CIDR, a rule that takes or may take packets between pods).
 
-    One command a family where the host has no rule but the usual ones.
+    A host with none but the usual rules costs one command for each family.
     """
     found: list[tuple[str, Capture]] = []
     for family, cluster in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)):
@@ -33,7 +33,7 @@ def read(plan: Plan, node: Node) -> list[tuple[str, Capture]]:
 
 
 def _ways(plan: Plan, node: Node, family: int, cluster: str) -> Iterator[Traffic]:
-    """Yield what this host's pods send to each peer, and what they get."""
+    """Yield the traffic of this host's pods to each other node, and the traffic to them."""
     mine = node.subnet if family == 4 else node.subnet6
     for one in plan.nodes.values():
         subnet = one.subnet if family == 4 else one.subnet6
@@ -52,7 +52,7 @@ def _is_usual(rule: dict[str, Any]) -> bool:
 
 
 def _list(family: int, *what: str) -> list[dict[str, Any]]:
-    """Return what ip lists; nothing where it fails: a table without routes does not exist."""
+    """Return what `ip` lists, [] if it fails: for ip a table without routes does not exist."""
     result = run(["ip", "-j", "-N", f"-{family}", *what])
     try:
         entries = json.loads(result.output or "[]", strict=False) if result.code == 0 else []

@@ -1,7 +1,7 @@
-"""Ask a host what `preflight.questions` wants to know, without changing anything there.
+"""Ask a host what `state.preflight.questions` wants to know, without changing anything there.
 
-What a kernel can do is not read from its version: it is tried in a network namespace that exists
-for the moment of trying. Loading a module is the only trace, and the run would load it, too.
+What a kernel can do is not read from its version: it is tried in a short-lived network namespace.
+The only trace may be a loaded kernel module, which the run would load, too.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _RENAME = (
     "link set dev podnet-try name podnet-tried"
 )
 
-#: Bytes that must be free beside what is written.
+#: Bytes that must be free in addition to what is written.
 _SPARE = 64 * 1024
 
 
 def ask(asked: Questions) -> Facts:
-    """Return the answers; a host of which nothing is asked costs nothing."""
+    """Return the answers to the questions in `asked`; what is not asked is not tried."""
     values: dict[str, str] | None = {}
     if asked.disabled6:
         on = Path("/proc/sys/net/ipv6").is_dir()
@@ -48,7 +48,7 @@ def _works(batch: str) -> bool:
 
 
 def _holder(port: int, family: int) -> str:
-    """Return who has a UDP port of all addresses, "" for nobody."""
+    """Return who holds a UDP port that VXLAN needs on all addresses, "" if it is free."""
     with socket.socket(
         socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM
     ) as one:
@@ -63,7 +63,7 @@ def _holder(port: int, family: int) -> str:
 
 
 def _process(port: int) -> str:
-    """Return the process that has a UDP port; one of the kernel's own belongs to none."""
+    """Return the process that holds a UDP port; a port that none holds is the kernel's."""
     inodes = set()
     for table in ("udp", "udp6"):
         try:
@@ -93,8 +93,8 @@ def _printable(path: Path) -> str:
 def unwritable(directories: Iterable[str], size: int) -> dict[str, str]:
     """Return directory -> reason for those in which `size` bytes cannot be written.
 
-    Where one does not exist, the nearest one above it counts. Nothing is left there, and no time
-    of the directory changes (O_TMPFILE of open(2)).
+    Where one does not exist, the nearest one above it counts. It is tried with a file that has no
+    name (O_TMPFILE of open(2)), so nothing is left, and the directory's times do not change.
     """
     found = {}
     for directory in sorted({_existing(one) for one in directories}):

@@ -52,7 +52,10 @@ def find(tool: str) -> str:
 
 
 def run(argv: Sequence[str], stdin: str | None = None) -> Result:
-    """Run a tool by its name in argv[0]; the caller judges the exit status."""
+    """Run a tool by its name in argv[0]; the caller judges the exit status.
+
+    Raises PodnetError if it is not installed, cannot be run, or takes longer than TIMEOUT.
+    """
     command = [find(argv[0]), *argv[1:]]
     try:
         with _ready(stdin) as source:
@@ -80,7 +83,7 @@ def run(argv: Sequence[str], stdin: str | None = None) -> Result:
 def _ready(text: str | None) -> IO[bytes]:
     """Return a file that holds `text` completely before the tool starts.
 
-    A tool at the end of a pipe would take half a line for a whole one if we died while writing.
+    From a pipe, a tool would take half a line for a whole one if this process died while writing.
     """
     if text is None:
         return Path(os.devnull).open("rb")
@@ -93,8 +96,8 @@ def _ready(text: str | None) -> IO[bytes]:
 def read_json(argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
     """Run a tool that prints a JSON list; raise PodnetError when it fails or prints none.
 
-    `check` is the one of `schema` for an entry; it raises ValueError. iproute2 prints nothing, `[]`
-    or `[{}]` for an empty list, depending on version and object.
+    `check` is the function of `schema` for an entry of the list; it raises ValueError. For an empty
+    list iproute2 prints nothing, `[]` or `[{}]`, depending on version and object.
     """
     result = run(argv)
     if result.code != 0:
@@ -121,9 +124,11 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def _entries(text: str) -> Any:
-    """Read what iproute2 calls JSON: names and aliases of devices may hold any bytes.
+    """Read the JSON of iproute2, which is not always valid.
 
-    It prints those bytes as they are, which `run` has made "\\xff" of, and quotes in its own way.
+    Names and aliases of devices may hold any bytes. iproute2 prints them as they are, and `run`
+    turns bytes that are no UTF-8 into text like "\\xff". JSON has no such escape, nor some of those
+    that iproute2 makes itself.
     """
     try:
         # Not strict: an alias may hold control characters.
@@ -137,7 +142,7 @@ def _as_json(found: re.Match[str]) -> str:
 
 
 def nft_document(argv: Sequence[str], output: str) -> Any:
-    """Return what `nft -j` printed; raise PodnetError unless it is what podnet knows."""
+    """Return what `nft -j` printed, parsed; raise PodnetError unless `schema.nft` accepts it."""
     try:
         document = json.loads(output, strict=False)
         schema.nft(document)

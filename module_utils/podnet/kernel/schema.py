@@ -1,7 +1,7 @@
 """What the JSON of iproute2 must look like where podnet reads it.
 
-The parsers trust this. It asks only for what they use, so fields that are new or unknown harm
-nobody. A check raises ValueError that names the field.
+The parsers rely on these checks, which cover only the fields that they use: new or unknown fields
+are no error. A check raises ValueError naming the field.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def route(entry: Any) -> None:
 
 
 def way(entry: Any) -> None:
-    """Check an answer of `ip route get`. There is one for each peer, so it is quick."""
+    """Check an answer of `ip route get`; written for speed, because there is one for each peer."""
     if type(entry) is not dict:
         _demand(False, "entry", entry)
     for key in ("dev", "gateway", "prefsrc", "type"):

@@ -1,4 +1,4 @@
-"""Let running services notice the files that changed: systemd itself, and what it starts."""
+"""Make systemd and running services take up files that changed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .run import run
 _UNITS = "/etc/systemd/system/"
 _TEMPLATES = {"podnet@.service", "podnet-wait@.service", "podnet-online@.service"}
 
-#: Directory of drop-ins -> the command that makes their reader look again, and the reader. There is
-#: none for networkd.conf.d: networkd reads it only when it starts, and podnet does not restart it.
+#: Directory of drop-ins -> the command that makes their service read them again, and the service.
+#: networkd.conf.d is missing: networkd reads it only at its start, and podnet does not restart it.
 _RELOADS = {
     "/etc/systemd/network/": ["networkctl", "reload", "systemd-networkd"],
     "/etc/NetworkManager/conf.d/": ["systemctl", "reload", "NetworkManager", "NetworkManager"],
@@ -30,22 +30,23 @@ def runs_systemd() -> bool:
 def await_replay(name: str, boot: str) -> None:
     """Wait until the host has rebuilt network `name` after a boot, which SSH does not wait for.
 
-    Who looks earlier finds nothing there and would build what the plan wants in its place: in the
-    middle of a switch, only the new way, while the peers still use the old one. `boot` is the path
-    of the boot files. The lock is made by the first who works on the network after a boot.
+    A run that looked earlier would find nothing and build only what the plan wants. In the middle
+    of a switch that is the new backend alone, while peers still use the old one. `boot` is the path
+    of the boot files. The lock file lies in /run, and the replay or the first run after a boot
+    makes it: if it is there, nothing is left to wait for.
     """
     replayed = Path(DIRECTORY, f"{name}.lock").exists() or not Path(boot).exists()
     if not replayed and runs_systemd():
-        # What the replay cannot do, the run does.
+        # If the replay fails, the run repairs what is missing.
         run(["systemctl", "start", f"podnet@{name}.service"])
 
 
 def settle(paths: Iterable[str]) -> list[str]:
-    """Make services follow the changed files `paths`; return what went wrong, a sentence each.
+    """Make services take up the changed files `paths`; return what went wrong, a sentence each.
 
-    A unit of ours whose enabling link came is started, one whose link went is stopped. Starting
-    does not wait: the unit replays the boot files as soon as this run lets go of its lock, finds
-    nothing to do, and is active from then on.
+    A unit of podnet's whose enabling link was made is started, one whose link or file was removed
+    is stopped. Starting does not wait: the unit replays the boot files when this run has released
+    its lock, finds nothing to do, and is active from then on.
     """
     if not runs_systemd():
         return []
@@ -58,11 +59,11 @@ def settle(paths: Iterable[str]) -> list[str]:
     if not units:
         return problems
     links = [path for path in units if ".wants/" in path]
-    # A repair that is under way ends with its unit.
+    # Stopping a unit also ends a repair that it is running.
     gone = {Path(path).name for path in units if not os.path.lexists(path)} - _TEMPLATES
     loaded = [unit for unit in sorted(gone) if _is_loaded(unit)]
     come = [Path(path).name for path in links if Path(path).is_symlink()]
-    # They take up another interval or path only when they are started anew.
+    # Timers and path units take up another interval or path only when they are restarted.
     come += [
         Path(path).name
         for path in units
@@ -79,16 +80,17 @@ def settle(paths: Iterable[str]) -> list[str]:
         if those or verb == ["daemon-reload"]:
             problems += _do(["systemctl", *verb, *those])
     if loaded:
-        # A unit that had failed would be listed for ever; one that had not is no error to us.
+        # A failed unit would stay listed after its file is gone. For a unit that has not failed
+        # this command fails, which is no error here.
         run(["systemctl", "reset-failed", *loaded])
     return problems
 
 
 def _are_current(come: list[str]) -> bool:
-    """Whether systemd knows its loaded units of ours, and `come`, as their files are now.
+    """Whether systemd has podnet's units, and those in `come`, loaded as their files are now.
 
-    It reads a unit that is new by itself. A reload reads all units of the host and runs all
-    generators, which takes longer than all the rest of a first run.
+    systemd reads new units without being told, so daemon-reload is often needless. It reads all
+    units of the host and runs all generators, which takes longer than the rest of a first run.
     """
     if not come:
         return False
@@ -100,7 +102,7 @@ def _are_current(come: list[str]) -> bool:
 
 
 def _is_loaded(unit: str) -> bool:
-    """Whether systemd knows a unit, be its file there or not: one that runs outlives its file."""
+    """Whether systemd knows a unit, even without a file: a running unit outlives its file."""
     shown = run(["systemctl", "show", "--property=LoadState,ActiveState", unit]).output.split()
     return "LoadState=not-found" not in shown or "ActiveState=inactive" not in shown
 

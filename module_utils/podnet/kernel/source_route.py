@@ -1,9 +1,9 @@
-"""A way of its own for one address: a routing table, and the rule that leads to it (ip-rule(8)).
+"""Route packets from single addresses by a table of their own (source routing, ip-rule(8)).
 
-Packets of the proof's pod take the routes that a switch is about to move to, while those of all
-other pods still take the old ones. They are told apart by their source address: a mark does not
-outlast the way out of the pod's namespace. The rule comes just before that of the main table, so
-rules of others count for the proof as they will count for pods.
+While a switch is being proven, packets of the probe pod take the routes that the switch will
+install, and those of all other pods still take the old ones. The rule selects them by their source
+address, because a mark is lost when a packet leaves the pod's namespace. It comes just before the
+rule of table main, so other policy rules apply to the probe as they will apply to pods.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from ..core.model import ROUTE_PROTOCOL as PROTOCOL
 from .apply import batch
 from .run import read_json, run
 
-#: Just before the main table's rule, 32766.
+#: Priority of the rule: just before 32766, that of table main.
 PREFERENCE = 32765
 
-#: Tables that may be taken: the first that nobody uses.
+#: Numbers of tables to choose from: `free_table` takes the first that is free.
 TABLES = range(11200, 11300)
 
 
 def free_table(families: Sequence[int]) -> int:
-    """Return the number of a table that no rule names and that holds no route."""
+    """Return the number of a table that no rule names and that holds no route of podnet's.
+
+    `families` are 4, 6 or both. Raises PodnetError if none of TABLES is free.
+    """
     used = {str(rule.get("table")) for family in families for rule in _rules(family)}
     for table in TABLES:
         if str(table) not in used and not any(_routes(family, table) for family in families):
@@ -32,11 +35,12 @@ def free_table(families: Sequence[int]) -> int:
 
 
 def add(table: int, addresses: Sequence[str], routes: Mapping[str, str]) -> None:
-    """Lead packets from `addresses` over `routes` (destination -> the rest of an ip-route line).
+    """Route packets from `addresses` by `routes` (destination -> the rest of an ip-route line).
 
-    IPv6 looks up the gateway of an `onlink` route in the main table, where it may still be behind
-    another device; of any other route in the route's own (ip6_route_check_nh in the kernel). So the
-    gateways' own routes come first here, and `onlink` is not needed.
+    IPv6 looks up the gateway of an `onlink` route in table main, where it may still be behind
+    another device, but that of any other route in the table of the route itself
+    (ip6_route_check_nh in the kernel). So IPv6 routes are added without `onlink`, those to the
+    gateways first. Raises PodnetError.
     """
     for address in addresses:
         family = 6 if ":" in address else 4
@@ -54,7 +58,7 @@ def add(table: int, addresses: Sequence[str], routes: Mapping[str, str]) -> None
 
 
 def drop(table: int) -> None:
-    """Take rules and routes of ours in `table` away, rules first; nothing there is no error."""
+    """Remove podnet's rules and routes of `table`, rules first; if there are none, do nothing."""
     if table not in TABLES:
         return
     for family in (4, 6):
@@ -79,12 +83,12 @@ def _rules(family: int) -> list[dict[str, object]]:
         return read_json(["ip", "-N", f"-{family}", "-json", "rule", "show"], _any)
     except PodnetError:
         if family == 6:
-            return []  # a kernel without it
+            return []  # a kernel without IPv6
         raise
 
 
 def _routes(family: int, table: int) -> list[str]:
-    """Return the destinations of our routes in a table; one that never was is empty."""
+    """Return the destinations of podnet's routes in a table, [] if the table does not exist."""
     argv = ["ip", "-N", f"-{family}", "-json", "route", "show", "table", str(table)]
     if run(argv).code != 0:
         return []
@@ -96,4 +100,4 @@ def _routes(family: int, table: int) -> list[str]:
 
 
 def _any(_entry: object) -> None:
-    """Take whatever is there: rules of others have fields of all kinds."""
+    """Accept any entry: rules that are not podnet's may have any fields."""

@@ -1,4 +1,4 @@
-"""Ask the kernel how it sends to the peers: the view of the underlay."""
+"""Ask the kernel over which routes of the underlay it sends to the peers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from . import schema
 from .run import run
 
 _FAILED = re.compile(r"Command failed -:([0-9]+)")
-#: What an address without any device to go by is taken to have: Ethernet's.
+#: Upper bound for the MTU of an address on a loopback device, which tells no MTU: Ethernet's.
 _USUAL_MTU = 1500
 
 
 class RouteQuery(NamedTuple):
-    """Which way a packet from `source` to `address` takes, over `interface` where it is named."""
+    """A question: which route does a packet from `source` to `address` take?
+
+    `interface` is the device that it must leave by, "" for any.
+    """
 
     address: str
     source: str
     interface: str = ""
 
     def line(self, *, told: bool = True, route: bool = False) -> str:
-        """Return it for `ip -batch`; not `told`: the kernel chooses the source; `route`: the FIB's
-        entry itself, not what was made of it.
+        """Return the question as a line for `ip -batch`.
+
+        Without `told` the kernel chooses the source address. With `route` it answers with the
+        route in the table (fibmatch of ip-route(8)) instead of the result of the lookup.
         """
         words = f"route get {'fibmatch ' if route else ''}{self.address}"
         words += f" from {self.source}" if told else ""
@@ -34,7 +39,7 @@ class RouteQuery(NamedTuple):
 
 
 def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]) -> HostView:
-    """Return the underlay as the host sees it; devices in `ours` are not part of it.
+    """Return the underlay as the host sees it; `ours` are podnet's devices, no part of it.
 
     Raises PodnetError when the node's address or interface is not on the host.
     """
@@ -79,14 +84,14 @@ def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
         for family, own in host.underlay.items()
         for _, address in addressed_peers(plan, node, family)
     ]
-    # Only plain routes to pods leave the source to the kernel.
+    # Routes to pods without an overlay leave the choice of the source address to the kernel.
     plain = plan.backend == "host-gw" or plan.direct_routing
     host.ways = find(questions, mtus, node.name, sources=plain)
     return host
 
 
 def _mtus(links: Sequence[dict[str, Any]], ours: set[str]) -> list[int]:
-    """Return the MTUs of the devices with addresses that lead out of the host."""
+    """Return the MTUs of devices that are up and have an address, without loopback and podnet's."""
     return [
         int(link["mtu"])
         for link in links
@@ -104,13 +109,15 @@ def _ask_for(lines: Sequence[tuple[RouteQuery, str]]) -> dict[RouteQuery, dict[s
 def find(
     questions: Sequence[RouteQuery], mtus: dict[str, int], name: str, *, sources: bool = False
 ) -> dict[str, Way]:
-    """Return address -> way for those that the kernel of host `name` has one to.
+    """Return address -> way, for the addresses in `questions` to which the kernel has a route.
 
-    `mtus` are the devices'; `sources`: ask for `Way.source`, too.
+    `mtus` maps devices to MTUs in bytes, `name` is this host's for messages. With `sources`,
+    `Way.source` is asked for, too. Raises PodnetError if an address is this host's own.
     """
     told = ask([one.line() for one in questions])
-    # With `oif` IPv4 takes an address that it has no route to for on-link (ip_route_output_key),
-    # and what a router has told lately hides the route's own MTU: ask for the route as it stands.
+    # Two answers need the route in the table as well. With `oif`, IPv4 takes an address without any
+    # route for on-link (ip_route_output_key); and a path MTU that a router reported ("expires")
+    # hides the route's own.
     routes = _ask_for(
         [
             (one, one.line(route=True))
@@ -145,10 +152,10 @@ def parse(
     route: dict[str, Any] | None,
     mtus: dict[str, int],
 ) -> Way | None:
-    """Return the way that the kernel answered with, None for one that leads nowhere.
+    """Return the way in the kernel's `answer`, None for one that leads nowhere.
 
-    `free` is the answer where the source was not given, `route` the FIB's entry where it was asked
-    for.
+    `free` is the answer to the question without a source, `route` the route in the table; each is
+    None if it was not asked for. `mtus` maps devices to MTUs in bytes.
     """
     device = str(answer.get("dev", ""))
     if str(answer.get("type", "unicast")) not in ("unicast", "1") or device not in mtus:
@@ -171,7 +178,8 @@ def _mtu(entry: dict[str, Any]) -> int:
 def ask(lines: Sequence[str]) -> list[dict[str, Any] | None]:
     """Return the kernel's answer to each line of `ip route get`, None where it has no route.
 
-    One process for all: `ip` goes on after a line that fails and names it.
+    One process answers all lines: `ip -force` goes on after a line that fails, and names it. Raises
+    PodnetError for output that podnet does not know.
     """
     if not lines:
         return []
