@@ -1,4 +1,4 @@
-"""What both sides share: the plan's types, the plan document, addresses, names, errors, verdicts.
+"""What controller and hosts share: types of the plan, its document, addresses, errors, verdicts.
 
 Comes in here: a type or a rule that the controller and the hosts must agree on.
 

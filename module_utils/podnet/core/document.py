@@ -9,7 +9,7 @@ from .model import Plan
 
 
 def plan_from_text(text: str) -> Plan:
-    """Read a plan document; raises PodnetError when it is no JSON or no plan."""
+    """Return the plan that a document describes; raise PodnetError if it is not JSON or no plan."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

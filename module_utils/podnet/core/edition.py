@@ -1,8 +1,9 @@
-"""Which edition of the allocations a plan was made from: what tells an old file from a new one.
+"""The edition of the allocations file that a plan was made from: it tells an old copy from a new.
 
-The file has an id, made when it is first written, and a counter that grows with every change of
-what it says. Each host notes both (state.record) with a digest of what the file said, so a
-restored backup, a second copy or another network's file is known as such (state.knowledge).
+The allocations file has an id, made when it is first written, and a generation that grows by one
+with each change of its content. Each host keeps both in its record (state/record.py), with a digest
+of the content. By these, a later run recognises a restored backup, a diverged copy or the file of
+another network (state/knowledge.py, run/objections.py).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ _HEX = re.compile(r"[0-9a-f]{16}\Z")
 
 
 class Edition(NamedTuple):
-    """One state of an allocations file; `digest` is that of what the file says, 16 hex digits.
+    """One version of an allocations file: `id` and `digest` (of its content) are 16 hex digits.
 
-    An empty `id` is a file from before editions were counted: such files still load, and get an id
-    when they are next written.
+    `generation` counts from 1. With all fields empty there is no file, or one that was written
+    before files had editions; such a file still loads, and gets an id when it is next written.
     """
 
     id: str = ""
@@ -25,7 +26,7 @@ class Edition(NamedTuple):
     digest: str = ""
 
     def is_valid(self) -> bool:
-        """Whether it is empty as a whole, or complete and in its canonical spelling."""
+        """Whether all fields are empty, or all are set and well-formed."""
         if not isinstance(self.generation, int) or isinstance(self.generation, bool):
             return False
         if self.id == "" and self.digest == "":
@@ -39,5 +40,5 @@ class Edition(NamedTuple):
         )
 
 
-#: That of a file from before editions, and of a plan without a file.
+#: The edition of a plan without a file, and of a file that was written before files had editions.
 NONE = Edition()

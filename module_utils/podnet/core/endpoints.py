@@ -1,7 +1,7 @@
-"""Static endpoints of a node: which there are, and which address each has. Pure.
+"""Static endpoints (named network namespaces on a node's bridge) and their addresses. Pure.
 
-An `Entry` is one endpoint in full. The entries of a host are its record
-(/etc/podnet/NAME/endpoints.json); with it, a host can rebuild or remove them without a plan.
+An `Entry` describes one endpoint in full. A host keeps its entries in a record,
+/etc/podnet/NAME/endpoints.json, from which it can rebuild or remove them without a plan.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from .model import (
     unpack,
 )
 
-#: Marks the host's end of the veth pair. Not "podnet:...", which marks devices of the network.
+#: Begins the alias of the host's end of an endpoint's veth pair. The alias of the network's own
+#: devices (bridge, VXLAN) begins with "podnet:" instead.
 MARK = "podnet-endpoint"
 
-#: With "ep-" before it, a name must fit into an interface's (15 bytes).
+#: The host's end is called "ep-" and the name, and an interface name has at most 15 bytes.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}\Z")
 
-#: That rule in words.
+#: What `_NAME` allows, in words for a message.
 NAME_RULE = "1 to 12 letters, digits, '_' and '-', the first a letter or digit"
 
 
@@ -45,7 +46,8 @@ class Entry:
     """One endpoint as it must be: a namespace `name` on `bridge`, with an `mtu` in bytes.
 
     `address` and `address6` lie in the node's `subnet` and `subnet6` ("" without that family).
-    `declared`: the plan names it; one that was made by hand outlives a run of the plan's list.
+    `declared`: the plan lists it. An endpoint that was made by hand is not declared, and stays when
+    the plan's list is applied.
     """
 
     name: str
@@ -59,15 +61,17 @@ class Entry:
 
     @property
     def device(self) -> str:
-        """The host's end of the veth pair."""
+        """The name of the host's end of the veth pair."""
         return f"ep-{self.name}"
 
     @property
     def mac(self) -> str:
-        """The MAC of the inner end: the same after every re-creation, so no neighbour is stale.
+        """The MAC of the end inside the namespace.
 
-        IPv4: 0a:58 and the address, as container runtimes do. IPv6 only: 0e and its low 40 bits.
-        Both are local and unicast (IEEE 802) and differ from podnet's bridges and VTEPs.
+        It is the same each time the pair is made, so that no neighbour cache goes stale. With IPv4:
+        0a:58 and the address, as container runtimes do. With IPv6 alone: 0e and the address's low
+        40 bits. Both are locally administered and unicast (IEEE 802), and differ from the MACs of
+        podnet's bridges and VTEPs.
         """
         raw = (
             b"\x0a\x58" + pack(self.address) if self.address else b"\x0e" + pack(self.address6)[-5:]
@@ -76,7 +80,7 @@ class Entry:
 
     @property
     def legs(self) -> list[tuple[str, str]]:
-        """(address, subnet) of each family that it has."""
+        """(address, subnet) for each family that the endpoint has."""
         both = ((self.address, self.subnet), (self.address6, self.subnet6))
         return [(address, subnet) for address, subnet in both if address]
 
@@ -90,9 +94,9 @@ def alias(network: str, name: str) -> str:
 
 
 def asked(name: str, address: str | None, address6: str | None) -> Endpoint:
-    """Return what a user asks for by name; raise PodnetError unless addresses are addresses.
+    """Return the endpoint that a user asks for; raise PodnetError for a malformed address.
 
-    Any spelling of an IPv6 address is taken and made canonical.
+    Any spelling of an IPv6 address is accepted and made canonical.
     """
     for option, text, family in (
         ("address", address, socket.AF_INET),
@@ -111,7 +115,7 @@ def asked(name: str, address: str | None, address6: str | None) -> Endpoint:
 
 
 def dump(entries: Entries) -> str | None:
-    """Return the record's text, None for no entries."""
+    """Return the text of a record (JSON), None for no entries."""
     if not entries:
         return None
     fields = {
@@ -122,7 +126,9 @@ def dump(entries: Entries) -> str | None:
 
 
 def parse(text: str | None, path: str) -> dict[str, Entry]:
-    """Read the record that lies at `path`; {} for None. Raises PodnetError on a damaged one.
+    """Return the entries in the text of a record, {} for None.
+
+    Raises PodnetError naming `path`, where the record lies, if it is damaged.
 
     Nothing in it is trusted: the strings go into batch files that root runs.
     """
@@ -161,19 +167,19 @@ def assign(
     *,
     only: Endpoint | None = None,
 ) -> dict[str, Entry]:
-    """Return all entries that `node` must have.
+    """Return name -> entry for all endpoints that `node` must have.
 
-    Without `only` they are the plan's, and those that were made by hand. With it the others stay
-    as they are recorded, and this one comes or changes.
+    Without `only`: the plan's endpoints and those that were made by hand. With `only`: the recorded
+    ones unchanged, and that one added or changed.
 
-    An address is the one asked for, else the recorded one while the subnet holds it, else the
-    highest free one of the subnet. `leased` are addresses that host-local has handed out. Raises
-    PodnetError for an address that cannot be had.
+    An endpoint's address is the one asked for, else its recorded one if that lies in the subnet,
+    else the subnet's highest free one. `leased` are the addresses that the CNI plugin host-local
+    has given to pods. Raises PodnetError for an address that is taken or cannot be used.
     """
     wanted = _wanted(node, recorded, only)
     taken: dict[str, str] = {}
     if only:
-        # What the plan asks for is not free, even where it is not built yet.
+        # The addresses that the plan gives to other endpoints are taken, even before those exist.
         others = [(one.name, one.address, one.address6) for one in node.endpoints]
         others += [(one.name, one.address, one.address6) for one in recorded.values()]
         for name, *both in others:
@@ -202,7 +208,7 @@ def assign(
 
 
 def _wanted(node: Node, recorded: Entries, only: Endpoint | None) -> list[tuple[Endpoint, bool]]:
-    """Return (what is asked for, whether the plan declares it) in the plan's order."""
+    """Return (endpoint, whether the plan declares it), in the plan's order."""
     declared = {one.name: one for one in node.endpoints}
     for name in [*declared, *([only.name] if only else [])]:
         if not is_endpoint_name(name):
@@ -227,7 +233,10 @@ def _wanted(node: Node, recorded: Entries, only: Endpoint | None) -> list[tuple[
 
 
 class _Side(NamedTuple):
-    """One family of a node: the field of its addresses, and its subnet ("" without it)."""
+    """One address family of a node, with the node's subnet in it ("" without that family).
+
+    `key` is the field of an entry that has the address: "address" or "address6".
+    """
 
     node: str
     key: str
@@ -241,11 +250,14 @@ def _addresses(
     leased: set[str],
     taken: dict[str, str],
 ) -> dict[str, str]:
-    """Return name -> address of one family; `taken` tells whose an address is, and is kept so."""
+    """Return name -> address for one family.
+
+    `taken` maps an address to the name of its endpoint; the chosen addresses are added to it.
+    """
     node, key, subnet = side
     chosen: dict[str, str] = {}
     rest: list[str] = []
-    # Those that have one go first, so that a new one cannot take it.
+    # Endpoints that have an address go first, so that a new endpoint is not given theirs.
     for one, _ in wanted:
         asked: str = getattr(one, key)
         kept: str = getattr(recorded[one.name], key) if one.name in recorded else ""
@@ -274,7 +286,10 @@ def _addresses(
 
 
 def place_problem(address: str, subnet: str) -> str:
-    """Say what is wrong with an endpoint's address in a node's subnet, or ""."""
+    """Return why an endpoint cannot have `address` in a node's `subnet`, "" if it can.
+
+    The text continues a sentence that begins with the address.
+    """
     if not subnet:
         return "has a family that pods do not have: leave it out, or set the cluster CIDR for it"
     if not is_inside(_single(address), subnet):
@@ -307,7 +322,10 @@ def highest_free(node: str, name: str, subnet: str, busy: set[str]) -> str:
 
 
 def _usable(subnet: str) -> tuple[int, int]:
-    """Return the first and last number between the gateway and the broadcast address."""
+    """Return the first and the last usable address as integers.
+
+    They lie between the gateway and the IPv4 broadcast address.
+    """
     base, length = split_cidr(subnet)
     raw = pack(base)
     number = int.from_bytes(raw, "big")

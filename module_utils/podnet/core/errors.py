@@ -16,7 +16,8 @@ class PodnetError(Exception):
 def message(error: BaseException) -> str:
     """Return one line for the user about any error.
 
-    An error that is not a PodnetError is a bug or a host in distress; the line says where.
+    Any error but PodnetError and MemoryError is taken for a bug: the line then names the place in
+    the code.
     """
     if isinstance(error, PodnetError):
         return str(error)

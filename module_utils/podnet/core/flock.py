@@ -1,4 +1,4 @@
-"""Lock files (flock(2)) that say who holds them. The kernel lets go when their process dies."""
+"""Lock files (flock(2)) that name their holder; the kernel frees a lock when the holder dies."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 
 
 class Busy(Exception):
-    """Another process holds the lock. Its text is what that wrote there, "unknown" for nothing."""
+    """Another process holds the lock; the text is what it wrote into the file, or "unknown"."""
 
 
 def take(path: Path, who: str, deadline: float, mode: int = 0o600) -> int:
-    """Return a handle that holds the lock at `path`, made where missing, with `who` written there.
+    """Lock the file at `path`, made where missing, write `who` into it, return its descriptor.
 
-    Whoever can open a file can hold its lock, so by default root alone can. A holder may remove
-    the file: who waited for it then takes the one that is there instead. Raises Busy at `deadline`
-    (time.monotonic()), OSError where the file cannot be made.
+    Closing the descriptor frees the lock. Whoever can open the file can lock it, so the default
+    `mode` lets root alone. A holder may remove the file: a process that waits for it then locks the
+    new file at `path`. Raises Busy if the lock is not free by `deadline` (time.monotonic()),
+    OSError if the file cannot be made.
     """
     while True:
         handle = _open(path, mode)
@@ -44,7 +45,7 @@ def take(path: Path, who: str, deadline: float, mode: int = 0o600) -> int:
 def _open(path: Path, mode: int) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     handle = os.open(path, flags, mode)
-    # One that was there may be open to more.
+    # A file that exists already may have a wider mode.
     with contextlib.suppress(PermissionError):
         os.fchmod(handle, mode)
     return handle

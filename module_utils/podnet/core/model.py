@@ -1,4 +1,4 @@
-"""The words of podnet as small immutable types, and the document that carries a plan to hosts.
+"""The plan and its parts as immutable types, and the document that carries a plan to hosts.
 
 The controller makes one document for the whole network (`Plan.to_document`); every host gets the
 same one and finds itself in it by name. Strings in it are canonical and were validated; a host
@@ -15,16 +15,18 @@ from typing import Any, Mapping
 from .edition import NONE, Edition
 from .errors import PodnetError
 
-#: The mark on our routes: an unassigned number of /etc/iproute2/rt_protos ("p" in ASCII).
+#: The protocol number of podnet's routes, by which it recognises them: unassigned in
+#: /etc/iproute2/rt_protos ("p" in ASCII).
 ROUTE_PROTOCOL = 112
 
-#: What an unchanged user gets. The single source: `podnet_plan` and the docs follow it.
+#: The default of podnet_name.
 DEFAULT_NAME = "podnet"
 
+#: The version of the plan document's format.
 VERSION = 1
 
-#: What of others' a node can be told to leave alone: chains that drop what is forwarded, and
-#: settings of systemd-networkd and NetworkManager.
+#: What podnet can be told to leave alone on a node: "forward", the firewall chains of other tools
+#: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager.
 LEAVABLE = ("forward", "networkd")
 
 # IFNAMSIZ is 16 with the final NUL (linux/if.h); dev_valid_name() forbids "/", ":" and spaces.
@@ -33,7 +35,7 @@ _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _DIR = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
-#: A time of systemd.time(7), as far as a repair interval needs it; a plain number is seconds.
+#: A repair interval: a number with one unit of systemd.time(7); without a unit it is seconds.
 INTERVAL = re.compile(r"[0-9]{1,6}(s|sec|m|min|h|d)?\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
@@ -44,7 +46,7 @@ def is_interface_name(text: object) -> bool:
 
 
 def is_network_name(text: object) -> bool:
-    """Whether `text` can be a podnet_name: lower case, digits and "-", 15 bytes at most."""
+    """Whether `text` can be a podnet_name: at most 15 lower-case letters, digits and "-"."""
     return isinstance(text, str) and _NAME.match(text) is not None
 
 
@@ -91,7 +93,10 @@ def offset(address: str, number: int) -> str:
 
 
 def split_cidr(cidr: str) -> tuple[str, int]:
-    """Return (network address, prefix length) of a canonical CIDR without host bits."""
+    """Return (network address, prefix length) of a canonical CIDR without host bits.
+
+    Raises ValueError for anything else.
+    """
     address, slash, length = cidr.partition("/")
     raw = pack(address)
     bits = len(raw) * 8
@@ -133,11 +138,11 @@ class Node:
 
     `ip`/`ip6` are its addresses on the underlay, with the prefix length where the inventory gave
     one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
-    family). `mac` is the VTEP's MAC: derived by the plan, or declared for a node that another tool
-    still runs. `interface` is "" unless the inventory names one. `leave_alone` names, of LEAVABLE,
-    settings of others that podnet must not touch on this node. `adopt`: what flannel made there
-    becomes podnet's. `manage_neighbours`: the kernel's neighbour tables are made large enough.
-    `repair_interval` is a time for systemd, "" for never.
+    family). `mac` is the VTEP's MAC: derived by the plan, or set in the inventory for a node that
+    another tool still runs. `interface` is "" unless the inventory names one. `leave_alone` lists
+    the entries of LEAVABLE that podnet must not touch on this node. `adopt`: podnet takes over what
+    flannel made there. `manage_neighbours`: podnet raises the kernel's limits of its neighbour
+    tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
     """
 
     name: str
@@ -158,7 +163,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Cni:
-    """Where and how the CNI configuration is written."""
+    """Where the CNI configuration is written, and which plugins follow bridge in it.
+
+    `extra_plugins` are types of plugins, or JSON objects with a "type".
+    """
 
     conf_dir: str = "/etc/cni/net.d"
     conf_name: str = "10-podnet.conflist"
@@ -170,8 +178,8 @@ class Cni:
 class Plan:
     """What the whole network must look like; a pure function of inventory and allocations.
 
-    `mtu` is "auto", "portable" or a number as text. `underlay` is the family (4 or 6) that VXLAN
-    packets travel over. `edition` is that of the allocations which the subnets come from.
+    `mtu` is "auto", "portable" or a number of bytes as text. `underlay` is the family (4 or 6) that
+    VXLAN packets travel over. `edition` is that of the allocations file with the nodes' subnets.
     """
 
     name: str
@@ -278,7 +286,7 @@ class Plan:
 
 
 def node_validate(node: Node) -> None:
-    """Raise PodnetError when a field of `node` is not what the type says."""
+    """Raise PodnetError when a field of `node` is not as `Node` describes it."""
     _demand(isinstance(node.name, str) and node.name != "", "nodes.name", node.name)
     label = f"nodes.{node.name if node.name.isprintable() else repr(node.name)}"[:100]
     for field, address, family in (("ip", node.ip, 4), ("ip6", node.ip6, 6)):
@@ -328,7 +336,7 @@ def _is_address(text: object, family: int) -> bool:
 
 def _is_cidr(text: object, family: int) -> bool:
     try:
-        # split_cidr checks the address; a family is told by its colons alone.
+        # A colon alone tells the family; split_cidr checks the rest.
         return isinstance(text, str) and (":" in text) == (family == 6) and bool(split_cidr(text))
     except ValueError:
         return False

@@ -1,24 +1,27 @@
-"""What a run is called, in claims and messages: who began it, where and when."""
+"""The name of a run: who began it, where and when.
+
+Messages show it. A claim holds it: the note on a host that keeps other runs away (keep/claim.py).
+"""
 
 from __future__ import annotations
 
 import re
 import time
 
-#: Seconds after which a claim that nobody renewed says nothing any more.
+#: Seconds after which a claim that was not renewed is void.
 LASTS = 600.0
 
-#: What a run is called, see `run.run_id`: it is shown to people and written to a file.
+#: The form of a run's name, which run/run_id.py makes: "BEGUN PROCESS MACHINE USER@HOST".
 _RUN = re.compile(r"[0-9]{1,12}\.[0-9]{2} [0-9]{1,10} [0-9a-f]{8} [A-Za-z0-9@._-]{1,100}\Z")
 
 
 def is_run(text: str) -> bool:
-    """Whether `text` names a run; what stands in a claim may come from anybody on the host."""
+    """Whether `text` is the name of a run; a claim's text may come from anybody on the host."""
     return _RUN.match(text) is not None
 
 
 def by(run: str) -> str:
-    """Return who a run is, for people."""
+    """Return who began a run and when, for a message; "unknown" for a malformed name."""
     if not is_run(run):
         return "unknown"
     started, process, _machine, who = run.split(" ")

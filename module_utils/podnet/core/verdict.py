@@ -1,8 +1,8 @@
-"""What the answers between two ends mean: a pure function.
+"""What the answers to probes between two ends mean: a verdict. Pure.
 
-A pair works when what pods use works: UDP and TCP, small and at full size. ICMP alone proves and
-disproves nothing: hosts and firewalls may drop it and carry all else, or the other way round. What
-it says of the reason is used.
+A pair works when what pods use works: UDP and TCP, with small packets and with packets of the
+pods' MTU (full size). An ICMP echo alone proves and disproves nothing: hosts and firewalls may drop
+it and carry all else, or the other way round. The reasons that ICMP errors give are used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Iterable, NamedTuple, Sequence
 
 OK, SMALL, NONE, PING, NO_TCP, NO_UDP = "ok", "small", "no", "ping", "no-tcp", "no-udp"
 
-#: Cells of the matrix that need a word of explanation.
+#: What is printed below the matrix (run/matrix.py) to explain the words in it.
 MEANINGS = {
     SMALL: "small: only small packets pass",
     NONE: "no: nothing passes",
@@ -24,9 +24,10 @@ _SILENCE = "no reply"
 
 
 class Asked(NamedTuple):
-    """One probe and what came of it.
+    """One probe and its outcome.
 
-    `error` is "" if it was answered, `router` whoever said why not.
+    `full` tells that it was of full size; `size` is in bytes. `error` is "" if it was answered,
+    `router` the address that sent an ICMP error ("" for none).
     """
 
     protocol: str
@@ -37,9 +38,9 @@ class Asked(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`word` for the matrix, `fault` in words ("" if the pair works).
+    """`word` is for the matrix, `fault` says what does not work ("" if the pair works).
 
-    `muted`: it works, but ICMP is not answered.
+    `muted`: the pair works, but ICMP echo is not answered.
     """
 
     word: str
@@ -50,7 +51,7 @@ class Verdict(NamedTuple):
 def judge(asked: Sequence[Asked]) -> Verdict:
     """Judge one direction between two ends in one family.
 
-    Where only ICMP was asked (a gateway, an address outside), that is what counts.
+    Where only ICMP was sent (to a gateway or an address outside), ICMP counts.
     """
     wrong = [one for one in asked if one.error]
     protocols = {one.protocol for one in asked}
@@ -73,7 +74,7 @@ def judge(asked: Sequence[Asked]) -> Verdict:
 
 
 def _one_of_two(wrong: Sequence[Asked], small: set[str], full: set[str], pings: bool) -> Verdict:
-    """Judge where small packets of either UDP or TCP do not pass."""
+    """Judge where small packets of exactly one of UDP and TCP do not pass."""
     used = {"udp", "tcp"}
     [silent] = small
     [other] = used - small
@@ -85,14 +86,14 @@ def _one_of_two(wrong: Sequence[Asked], small: set[str], full: set[str], pings: 
 
 
 def _only_small(wrong: Sequence[Asked], full: set[str], used: set[str]) -> str:
-    """Say what does not pass at full size. TCP may have found a smaller size by itself."""
+    """Return what fails at full size; TCP may pass there, having found a smaller size by itself."""
     one = _telling([one for one in wrong if one.full])
     over = " over TCP" if full == {"tcp"} and used != {"tcp"} else ""
     return f"full size ({one.size} bytes){over}: {_reason(one)}; small is ok"
 
 
 def _each(wrong: Sequence[Asked], protocols: Iterable[str]) -> str:
-    """Say of each protocol why its small packets do not pass."""
+    """Return for each of `protocols` why its small packets do not pass."""
     said: dict[str, list[str]] = {}
     for protocol in sorted(protocols):
         mine = [one for one in wrong if one.protocol == protocol and not one.full]
@@ -101,7 +102,7 @@ def _each(wrong: Sequence[Asked], protocols: Iterable[str]) -> str:
 
 
 def _by_size(wrong: Sequence[Asked], asked: Sequence[Asked]) -> Verdict:
-    """Judge where all protocols fail alike, or one alone was asked: by size."""
+    """Judge by packet size where all protocols fail alike, or only one was probed."""
     small = [one for one in wrong if not one.full]
     full = [one for one in wrong if one.full]
     if not small:
@@ -119,7 +120,7 @@ def _by_size(wrong: Sequence[Asked], asked: Sequence[Asked]) -> Verdict:
 
 
 def _telling(wrong: Sequence[Asked]) -> Asked:
-    """Return the one that says most: a reason that a router gave, any reason, or silence."""
+    """Return the failed probe that says most: a router's reason, else any reason, else silence."""
     return max(wrong, key=lambda one: (bool(one.router), one.error != _SILENCE))
 
 

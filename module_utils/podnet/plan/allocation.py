@@ -16,7 +16,8 @@ from ..core.model import pack, split_cidr, unpack
 class Pool:
     """The node subnets that a cluster CIDR holds.
 
-    `first` is the number of the first one, `count` how many there are; `bits` is 32 or 128.
+    `first` is the number of the first one, `count` how many there are; `bits` is the length of an
+    address, 32 or 128.
     """
 
     bits: int
@@ -65,7 +66,8 @@ def carve(
     """Give each of `names` a number: its fixed one, else the first free one in order of `names`.
 
     `fixed` holds the recorded and the pinned numbers (unique), `reserved` those of hosts that
-    left. Returns None when the pool is too small. Linear: the search never starts over.
+    left the inventory. Returns None when the pool is too small. Linear: the search never starts
+    over.
     """
     taken = {*fixed.values(), *reserved}
     end = pool.first + pool.count

@@ -1,4 +1,4 @@
-"""The text of the allocations file: strict to read, stable to write.
+"""The text of the allocations file: read strictly, and written in one order only.
 
 The file is YAML, but only YAML of this shape, one line a node, sorted by subnet: a change of one
 node is a diff of one line. Reading it line by line needs no library (the controller's Python may
@@ -34,8 +34,8 @@ podnet_allocations:
   vars:
 """
 
-# A host name that YAML reads as text without quotes. Words that it reads as something else
-# (yes, null, 1e3, 0x1f) are quoted by the letter-and-length rule below.
+# A host name that YAML reads as text without quotes: it begins with a letter, unlike 1e3 and 0x1f,
+# and is none of the words that YAML reads as a truth value or null (_NOT_TEXT).
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*\Z", re.ASCII)
 _NOT_TEXT = re.compile(r"(y|n|yes|no|on|off|true|false|null)\Z", re.IGNORECASE)
 
@@ -63,10 +63,10 @@ _GENERATION = re.compile(r"[1-9][0-9]{0,8}\Z", re.ASCII)
 
 @dataclass
 class Allocations:
-    """Who has what. `nodes` maps a host's name to (subnet, subnet6); "" is none.
+    """The content of the file. `nodes` maps a host's name to (subnet, subnet6); "" is none.
 
-    The CIDRs and prefixes are those that the subnets were carved from. `edition` tells two states
-    of the file apart and is no part of what it says.
+    The CIDRs and prefix lengths are those that the subnets were carved from ("" and 0 without that
+    family). `edition` identifies this version of the file; comparisons leave it out.
     """
 
     network: str
@@ -79,7 +79,7 @@ class Allocations:
 
 
 def digest(allocations: Allocations) -> str:
-    """Return 16 hex digits for what the file says; its comments and its edition do not count."""
+    """Return a hash of the file's content, 16 hex digits; comments and the edition do not count."""
     text = "\n".join([allocations.network, *_content(allocations)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -96,7 +96,7 @@ def render(allocations: Allocations) -> str:
 
 
 def _content(allocations: Allocations) -> list[str]:
-    """Return the lines that say who has what."""
+    """Return the file's lines after the edition: the cluster CIDRs and the nodes' subnets."""
     lines = []
     if allocations.cluster_cidr:
         lines.append(f"    cluster_cidr: {allocations.cluster_cidr}")
@@ -141,7 +141,11 @@ def _unquoted(text: str) -> str:
 
 
 class _Reader:
-    """Reads the lines in order; `line` is the number of the current one."""
+    """Reads the lines in order.
+
+    `line` is the current one's number, `step` the method that reads it. `lines` maps a node to the
+    number of its line.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -257,7 +261,7 @@ class _Reader:
         return edition
 
     def _check_subnets(self, allocations: Allocations) -> None:
-        """One length and no two equal: then no two overlap."""
+        """Demand one prefix length and no two equal subnets: then no two overlap."""
         for index, cidr, prefix in (
             (0, allocations.cluster_cidr, allocations.node_prefix),
             (1, allocations.cluster_cidr6, allocations.node_prefix6),

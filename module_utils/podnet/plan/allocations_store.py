@@ -19,12 +19,15 @@ from typing import Iterator
 from ..core import flock
 from ..core.errors import PodnetError
 
-#: No allocations file is larger (65,536 dual-stack nodes need 6 MB); /dev/zero would be.
+#: A larger file is refused; an allocations file of 65,536 dual-stack nodes needs 6 MB.
 _MOST_BYTES = 64 * 2**20
 
 
 def load(path: str) -> str | None:
-    """Return the text of the file, None when there is none. Raises PodnetError naming it."""
+    """Return the text of the file, None when there is none.
+
+    Raises PodnetError naming the file where it cannot be read.
+    """
     if not path.startswith("/"):
         raise PodnetError(
             f"podnet_allocations_file: {path!r} is not an absolute path: begin it with"
@@ -50,10 +53,10 @@ def load(path: str) -> str | None:
 
 @contextlib.contextmanager
 def locked(path: str, wait: float = 10.0) -> Iterator[None]:
-    """Hold the file's lock, waiting for another run for `wait` seconds.
+    """Hold the lock of the allocations file; raise PodnetError if it is not free in `wait` seconds.
 
-    The lock is a flock(2) on a hidden file beside it (Ansible skips those), which says who holds
-    it and goes with the run, however that ends.
+    The lock is a flock(2) on a hidden file beside it, which Ansible skips. That file names the
+    holder. The kernel frees the lock when the run ends, however it ends.
     """
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name}.lock")
@@ -68,7 +71,8 @@ def locked(path: str, wait: float = 10.0) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: whoever opened it meanwhile sees that it is gone.
+        # Removed before the lock is freed: a run that waits for this file then sees that it is gone
+        # and locks a new one (flock.take).
         with contextlib.suppress(OSError):
             lock.unlink()
         os.close(handle)
@@ -84,7 +88,7 @@ def _user() -> str:
 def save(path: str, text: str) -> None:
     """Replace the file whole, keeping its mode and owner; call it with the lock held.
 
-    A symbolic link stays one: what it leads to is replaced.
+    If `path` is a symbolic link, the file that it leads to is replaced.
     """
     target = Path(os.path.realpath(path))
     with _explained(path, "write"):

@@ -100,7 +100,7 @@ def optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def word(*allowed: str) -> Callable[[Any], str]:
-    """Make a check for one of a few words; a slip gets the closest one as a hint."""
+    """Make a check for one of a few words; a misspelt one gets the closest as a hint."""
 
     def check(value: object) -> str:
         if isinstance(value, str) and value in allowed:
@@ -125,7 +125,10 @@ def mtu(value: object) -> str:
 
 
 def address(family: int) -> Callable[[Any], tuple[str, int | None]]:
-    """Make a check for a node's address, with or without "/length": (address, length or None)."""
+    """Make a check for a node's address, with or without "/length".
+
+    The check returns (canonical address, prefix length or None).
+    """
     bits = 32 if family == 4 else 128
     other = 10 - family
     example = "192.0.2.11 or 192.0.2.11/24" if family == 4 else "2001:db8::11 or 2001:db8::11/64"
@@ -173,7 +176,7 @@ def cidr(family: int) -> Callable[[Any], str]:
 
 
 def _number(text: str, family: int) -> int | None:
-    # inet_pton alone would take a NUL or a zone for an error of its own kind.
+    # Without this, a NUL in the text would make inet_pton raise ValueError instead of OSError.
     if not _ADDRESS.match(text):
         return None
     try:
@@ -188,7 +191,10 @@ def _text(number: int, family: int) -> str:
 
 
 def endpoints(value: object) -> list[dict[str, str]]:
-    """Read podnet_endpoints: a list of {name, address, address6}; addresses are checked later."""
+    """Read podnet_endpoints: a list of {name, address, address6}.
+
+    Whether an address lies in the node's subnet is checked later.
+    """
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of {name: ..., address: ...}")
     names: set[str] = set()
@@ -233,7 +239,7 @@ def plugins(value: object) -> list[Any]:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Copy JSON types, so that nothing of Ansible's own types reaches the document."""
+    """Copy a value into plain Python types: the plan document must not hold Ansible's own."""
     if depth > _PLUGIN_OPTION_DEPTH:
         raise ValueError(f"must not nest deeper than {_PLUGIN_OPTION_DEPTH} levels")
     if isinstance(value, dict):
@@ -301,7 +307,7 @@ mac = optional(
 
 
 def interval(value: object) -> str:
-    """Read a time for systemd; a plain number is seconds, empty is never."""
+    """Read podnet_repair_interval: a time for systemd (model.INTERVAL); empty is never."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return str(text_check(model.INTERVAL, "a time such as 60, 30s, 5min or 1h")(value))

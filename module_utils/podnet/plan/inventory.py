@@ -79,9 +79,10 @@ class InventoryHost:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The network's variables (without the ``podnet_``), its hosts, and its allocations file.
+    """What the inventory says of a network, checked.
 
-    `allocations_file` is its path.
+    `values` are the variables that are equal on all hosts, named without ``podnet_``.
+    `allocations_file` is a path.
     """
 
     values: Mapping[str, Any]
@@ -92,7 +93,7 @@ class Inventory:
 def read_inventory(raw_hosts: Sequence[Mapping[str, Any]], allocations_file: str = "") -> Inventory:
     """Check every variable of every host. Raises PodnetError naming all that is wrong.
 
-    `allocations_file` goes before what the inventory says.
+    `allocations_file`, if not empty, overrides the inventory's podnet_allocations_file.
     """
     if not raw_hosts:
         raise PodnetError(
@@ -113,7 +114,11 @@ def read_inventory(raw_hosts: Sequence[Mapping[str, Any]], allocations_file: str
 
 
 class _Network:
-    """Gathers the variables that must be equal on all hosts."""
+    """Gathers the variables that must be equal on all hosts.
+
+    For each variable, `first` is the first host that sets it, `raw` and `canonical` are that host's
+    value before and after its check, and `having` counts the hosts that set it.
+    """
 
     def __init__(self, problems: Problems, raw_hosts: Sequence[Mapping[str, Any]]) -> None:
         self.problems = problems
@@ -237,7 +242,10 @@ def _addresses(
     undefined: Mapping[str, str],
     problems: Problems,
 ) -> tuple[tuple[str, int | None], tuple[str, int | None]]:
-    """Return the host's two underlay addresses; ansible_host fills in what is not set."""
+    """Return the host's underlay addresses, IPv4 and IPv6, each as (address, length or None).
+
+    ansible_host stands in for one that is not set.
+    """
     found: list[tuple[str, int | None]] = []
     reach = raw.get("ansible_host") or name
     literal = isinstance(reach, str) and "/" not in reach
@@ -270,8 +278,8 @@ def _demand_unique_names(hosts: Sequence[InventoryHost], problems: Problems) -> 
 def _beside_inventory(raw_hosts: Sequence[Mapping[str, Any]], problems: Problems) -> str:
     """Return the default path of the allocations file.
 
-    inventory_dir belongs to the source that a host came from, so with several of them the file
-    would depend on the host that asks: then the user has to choose.
+    inventory_dir is the directory of the inventory that a host comes from. Where hosts have
+    different ones the user has to choose, or the file would depend on the host that is asked.
     """
     where: dict[str, str] = {}
     for raw in raw_hosts:

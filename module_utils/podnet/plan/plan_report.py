@@ -19,7 +19,7 @@ _TITLES = {
     "state": "STATE",
 }
 
-#: What the states of `Outcome.states` are called.
+#: `PlanningResult.states` in words.
 _STATES = {
     "new": "new",
     "kept": "kept",
@@ -72,7 +72,7 @@ def table(found: Sequence[dict[str, str]]) -> list[str]:
 
 
 def summary(outcome: PlanningResult) -> list[str]:
-    """Return sentences: the network, the room that is left, who reaches whom directly, notes."""
+    """Return sentences: the network, subnets in use, pairs that need no VXLAN, notes."""
     plan = outcome.plan
     lines = [f"network {plan.name}: {len(plan.nodes)} nodes, {_backend(plan)}"]
     for variable, counts in outcome.free.items():
@@ -94,10 +94,11 @@ def _backend(plan: Plan) -> str:
 
 
 def direct_pairs(outcome: PlanningResult) -> list[dict[str, Any]]:
-    """Return for each routed family how many pairs are on one segment, as far as it is known.
+    """Return for each family of plain routes how many pairs of nodes are on one segment.
 
-    Shape: {"family": 4, "direct": n, "tunnelled": n, "unknown_hosts": n, "segments":
-    {CIDR: number of hosts}}; empty without podnet_direct_routing.
+    Hosts without a prefix length are in no pair but in "unknown_hosts". Shape: {"family": 4,
+    "direct": n, "tunnelled": n, "unknown_hosts": n, "segments": {CIDR: number of hosts}}; empty
+    without podnet_direct_routing.
     """
     if not outcome.plan.direct_routing or outcome.plan.backend != "vxlan":
         return []

@@ -1,4 +1,4 @@
-"""One run of the planner on the controller: read, plan, and write when something changed."""
+"""One run of the planner on the controller: read inventory and allocations, plan, write back."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def run(
     write: bool = True,
     wait: float = 10.0,
 ) -> dict[str, Any]:
-    """Plan the network and keep its allocations; return the result of `podnet_plan`.
+    """Plan the network and write its allocations file; return the result of `podnet_plan`.
 
-    Nothing is written when anything is wrong (PodnetError), when `write` is false, or when the
-    file says already what it must say. `wait` is for how many seconds another run may hold it.
+    `hosts` is as read_inventory takes it; `release` are hosts whose subnets are given free. Nothing
+    is written when anything is wrong (PodnetError), when `write` is false, or when the file needs
+    no change. `wait`: how many seconds to wait for another run that has locked the file.
     """
     inventory = read_inventory(hosts, allocations_file)
     path = inventory.allocations_file
@@ -43,17 +44,17 @@ def run(
                 store.save(path, after)
     result = {**_result(outcome, path, before, after), "release": list(release)}
     if write:
-        # There is nothing left to keep.
+        # The file is written, so a later call of `keep` must find it as it is now.
         result["keep"]["found"] = _hash(after)
     return result
 
 
 def keep(kept: Mapping[str, Any], write: bool = True, wait: float = 10.0) -> dict[str, Any]:
-    """Write the allocations that belong to a plan which `run` made without writing.
+    """Write the allocations file for a plan that `run` made with write=False.
 
-    `kept` is what `run` returned as "keep": the hosts were looked at with that plan's document, so
-    nothing is planned again. Raises PodnetError, having written nothing, where the file has changed
-    since: the plan would be another one by now.
+    `kept` is what `run` returned as "keep". The hosts were examined with that plan, so nothing is
+    planned again. If the file has changed since, a new plan could be another one: then it raises
+    PodnetError and writes nothing.
     """
     path, found, text = (kept.get(key) for key in ("path", "found", "text"))
     if not isinstance(path, str) or not isinstance(found, str) or not isinstance(text, str):
@@ -87,9 +88,9 @@ def _hash(text: str | None) -> str:
 def _plan(
     inventory: Inventory, text: str | None, release: Sequence[str]
 ) -> tuple[PlanningResult, str]:
-    """Return the plan and what the allocations file must say.
+    """Return the plan and the text that the allocations file must have.
 
-    A file that means the same keeps its text: people may order or comment it.
+    Where its content does not change it keeps its text: people may reorder or comment it.
     """
     recorded = None if text is None else parse(text, inventory.allocations_file)
     outcome = make_plan(inventory, recorded, release)
@@ -105,10 +106,10 @@ def _plan(
 
 
 def _edition(recorded: Allocations | None, outcome: PlanningResult) -> Edition:
-    """Return the edition of what the file must say.
+    """Return the edition of the allocations after this plan.
 
-    A digest that is not that of the file's lines tells that somebody has edited or merged them:
-    that is another generation, too, so hosts do not take it for the one they know.
+    If the digest in the file is not that of its lines, somebody has edited or merged them by hand:
+    then the generation grows, too, so that hosts do not take the file for the one they know.
     """
     after = outcome.allocations
     said = digest(after)
@@ -121,8 +122,8 @@ def _edition(recorded: Allocations | None, outcome: PlanningResult) -> Edition:
 def _first_id(outcome: PlanningResult, said: str) -> str:
     """Return the id of a network whose file is written for the first time.
 
-    Made from all that tells it from others, the nodes' addresses above all, and not by chance: a
-    check would else show another one than the run.
+    It is a hash of what tells the network from others, its nodes' addresses above all. It is not
+    random, because check mode must show the id that the run then writes.
     """
     nodes = [[node.name, node.ip, node.ip6] for node in outcome.plan.nodes.values()]
     text = json.dumps([outcome.plan.name, said, nodes])
@@ -142,7 +143,7 @@ def _result(outcome: PlanningResult, path: str, before: str | None, after: str) 
     rows = plan_report.rows(outcome)
     result: dict[str, Any] = {
         "changed": before != after,
-        # One string, the same for every host: a structure would be templated again for each.
+        # A string, because Ansible would template a structure again for each host.
         "document": json.dumps(outcome.plan.to_document(), separators=(",", ":")),
         "nodes": rows,
         "table": plan_report.table(rows),

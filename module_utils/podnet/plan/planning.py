@@ -1,7 +1,7 @@
 """From inventory and allocations to the plan: a pure function, nothing is read or written.
 
-The order is the order in which a mistake is best explained: variables (`inventory`), the
-network's ranges, the nodes' addresses (`underlay`), the subnets (`allocation`), and what is
+Checks come in the order in which mistakes are best explained: variables (inventory.py), the
+network's ranges, the nodes' addresses (underlay.py), their subnets (subnets.py), and what is
 derived from them.
 """
 
@@ -21,10 +21,10 @@ from .inventory import Inventory, InventoryHost, Problems, names
 class PlanningResult:
     """A plan and what people want to know about it.
 
-    `states` says for each name of the file how it comes: "new" (carved by this plan), "kept",
-    "left" (not in the inventory any more, reserved) or "released". `free` maps a variable of a
-    cluster CIDR to its counts of subnets: {"total", "used", "free"}. `segments` are those of the
-    families that plain routes use.
+    `states` maps each node's name to "new" (this plan carves its subnet), "kept", "left" (not in
+    the inventory any more, its subnet stays reserved) or "released". `free` maps
+    podnet_cluster_cidr and podnet_cluster_cidr6, where set, to their counts of subnets: {"total",
+    "used", "free"}. `segments` has an entry for each address family that plain routes use.
     """
 
     plan: Plan
@@ -75,7 +75,10 @@ def make_plan(
 
 
 def _check_ranges(values: Mapping[str, Any], problems: Problems) -> list[tuple[str, str]]:
-    """Check the network's own numbers against each other; return (variable, CIDR) that are set."""
+    """Check the network's ranges, device names and MTU against each other.
+
+    Returns (variable, CIDR) for each cluster CIDR that is set.
+    """
     clusters: list[tuple[str, str]] = []
     for suffix, bits in subnets.FAMILIES:
         variable, cidr = "podnet_cluster_cidr" + suffix, values["cluster_cidr" + suffix]
@@ -198,10 +201,10 @@ def _nodes(
 
 
 def derive_mac(subnet: str, subnet6: str) -> str:
-    """Return the VTEP's MAC that belongs to a node's subnet: local and unicast (IEEE 802, bit 1).
+    """Return the VTEP's MAC for a node's subnets: locally administered and unicast (IEEE 802).
 
     IPv4: 02:00 and the four bytes of the subnet's address. IPv6 only: 06 and the low 40 bits of
-    the subnet's number.
+    the subnet's address without its host bits.
     """
     if subnet:
         raw = b"\x02\x00" + pack(subnet.partition("/")[0])

@@ -1,4 +1,4 @@
-"""Which subnet each host gets: what is recorded, pinned, released, and what is left to carve."""
+"""Which subnet each host gets: the one recorded or pinned for it, else a new one is carved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .allocations_file import Allocations
 from .checks import closest, show
 from .inventory import Inventory, InventoryHost, Problems, names
 
-# The two families that pods can have: the suffix of their variables, and their address bits.
+# The address families, IPv4 and IPv6: the suffix of their variables, and the bits of an address.
 FAMILIES = (("", 32), ("6", 128))
 
 
@@ -58,7 +58,10 @@ def take_released(
 def carve_family(
     inventory: Inventory, before: Allocations, suffix: str, problems: Problems
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """Return name -> subnet of one family, and its counts."""
+    """Return name -> subnet for one family, and its counts {"total", "used", "free"}.
+
+    Both are empty if there are problems.
+    """
     hosts = inventory.hosts
     variable = "podnet_cluster_cidr" + suffix
     cidr, prefix = inventory.values[variable[7:]], inventory.values["node_prefix" + suffix]
@@ -110,7 +113,7 @@ def _check_kept(
     suffix: str,
     problems: Problems,
 ) -> None:
-    """Find recorded subnets that the network's numbers do not allow any more."""
+    """Report recorded subnets that do not fit the cluster CIDR or the node prefix any more."""
     cidr, prefix = (
         inventory.values["cluster_cidr" + suffix],
         inventory.values["node_prefix" + suffix],
@@ -145,7 +148,11 @@ def _with(kept: Mapping[str, str], chosen: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Family:
-    """One family while it is carved: what is recorded (`kept`), and who owns which number."""
+    """One address family while it is carved.
+
+    `path` is the allocations file. `kept` maps a node to its recorded subnet, `owners` a subnet's
+    number (Pool.number_of) to the node that has it. `present` are the hosts in the inventory.
+    """
 
     suffix: str
     cidr: str
@@ -186,7 +193,10 @@ def _check_pin(family: _Family, host: InventoryHost, pin: str, problems: Problem
 
 
 def after(values: Mapping[str, Any], before: Allocations, nodes: Mapping[str, Node]) -> Allocations:
-    """Return the record after this plan; what a family that is off had stays in it."""
+    """Return the allocations after this plan.
+
+    The subnets of a family without a cluster CIDR stay recorded.
+    """
     after = Allocations(values["name"], nodes=dict(before.nodes))
     for suffix, _ in FAMILIES:
         source: Any = values["cluster_cidr" + suffix] and values
@@ -203,7 +213,7 @@ def after(values: Mapping[str, Any], before: Allocations, nodes: Mapping[str, No
 
 
 def note_unused(values: Mapping[str, Any], before: Allocations, notes: list[str]) -> None:
-    """Say which recorded subnets lie idle because their family is off."""
+    """Note which recorded subnets are unused because their family has no cluster CIDR."""
     for suffix, _ in FAMILIES:
         unused = [name for name, both in before.nodes.items() if both[1 if suffix else 0]]
         if unused and not values["cluster_cidr" + suffix]:

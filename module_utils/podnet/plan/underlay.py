@@ -1,8 +1,8 @@
 """The nodes' own network, as far as the inventory tells: addresses, family, segments.
 
 Which hosts share an L2 segment is known here only for addresses with a prefix length; for the
-others each host decides from its own addresses, and the plan says so. Everything is grouped, never
-compared pair by pair.
+others each host decides from its own addresses, and the plan says so. Hosts are grouped by network
+and never compared pair by pair: there may be 65,536.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Segments:
     unknown: Sequence[str]
 
     def pairs(self) -> tuple[int, int]:
-        """Return the numbers of pairs of known hosts: (on one segment, on two)."""
+        """Return how many pairs of `members` are (on one segment, on different segments)."""
         sizes = [len(members) for members in self.members.values()]
         total = sum(sizes)
         same = sum(size * (size - 1) // 2 for size in sizes)
@@ -110,7 +110,7 @@ def address_of(host: InventoryHost, family: int) -> tuple[str, int | None]:
 
 
 def choose_family(hosts: Sequence[InventoryHost], problems: Problems) -> int:
-    """Return the family that every host has an address of: 4 before 6 (flannel's order, too)."""
+    """Return the family that every host has an address of; where it is both 4, as in flannel."""
     for family in (4, 6):
         if all(address_of(host, family)[0] for host in hosts):
             return family
@@ -126,7 +126,7 @@ def choose_family(hosts: Sequence[InventoryHost], problems: Problems) -> int:
 def check_addresses(
     hosts: Sequence[InventoryHost], clusters: Sequence[tuple[str, str]], problems: Problems
 ) -> None:
-    """Find addresses that no node can have, that two have, or that are pods'.
+    """Report addresses that no node can have, that two nodes have, or that lie in pods' ranges.
 
     `clusters` holds (variable, CIDR) of the pods' ranges.
     """
@@ -158,7 +158,7 @@ def check_addresses(
 
 
 def _check_host_part(label: str, number: int, prefix: int, family: int, problems: Problems) -> None:
-    """RFC 3021 and RFC 6164 let both addresses of a /31 and a /127 be hosts."""
+    """Report a network's own or broadcast address; a /31 and a /127 have none (RFC 3021, 6164)."""
     host_bits = (32 if family == 4 else 128) - prefix
     if host_bits < 2:
         return
@@ -172,7 +172,7 @@ def _check_host_part(label: str, number: int, prefix: int, family: int, problems
 def check_networks(
     groups: Sequence[Segments], clusters: Sequence[tuple[str, str]], problems: Problems
 ) -> None:
-    """Find underlay networks that overlap the pods' ranges."""
+    """Report underlay networks that overlap the pods' ranges."""
     for group in groups:
         for cidr, members in group.members.items():
             for variable, cluster in clusters:
@@ -185,9 +185,9 @@ def check_networks(
 
 
 def check_nesting(group: Segments, problems: Problems) -> None:
-    """Find networks of which one holds another: then two hosts would disagree on being on-link.
+    """Report networks that lie in a wider one: their hosts would disagree on being on-link.
 
-    Addresses with the full length (/32, /128) are alone on purpose and hold nobody.
+    A network of one address (/32, /128) is left out: it is meant to have nobody on-link.
     """
     full = 32 if group.family == 4 else 128
     found = sorted((*_range(cidr), cidr) for cidr in group.members if split_cidr(cidr)[1] < full)
@@ -205,7 +205,7 @@ def check_nesting(group: Segments, problems: Problems) -> None:
 
 
 def check_one_segment(group: Segments, problems: Problems) -> None:
-    """Find the pairs that plain routes cannot join."""
+    """Report pairs of hosts on different segments: host-gw cannot join them."""
     _, apart = group.pairs()
     if not apart:
         return

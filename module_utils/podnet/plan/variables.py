@@ -12,7 +12,7 @@ from typing import Any
 
 from . import checks as c
 
-#: The file that keeps the allocations, beside the inventory unless the user names one.
+#: The name of the allocations file, which lies beside the inventory unless the user names another.
 ALLOCATIONS_FILE = "podnet_allocations.yml"
 
 
