@@ -133,6 +133,7 @@ def lint_parts() -> list[Part]:
             *("module_utils", "library"),
         ],
         "roles": _python("tools/checks.py", "roles"),
+        "includes": _python("tools/checks.py", "includes"),
         "scenarios": _python("tools/checks.py", "scenarios"),
         "hostcode": _python("tools/checks.py", "hostcode"),
     }

@@ -39,6 +39,24 @@ def test_roles(tmp_path: Path, defaults: str, options: str, said: str) -> None:
     assert bool(said) == bool(problems)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("prepare.yml", ""),
+        (
+            '"{{ mode }}.yml"',
+            'roles/r/tasks/main.yml:2: the name needs a default: "{{ mode }}.yml"',
+        ),
+        ("\"{{ mode | default('all') }}.yml\"", ""),
+    ],
+)
+def test_includes(tmp_path: Path, name: str, said: str) -> None:
+    write(
+        tmp_path, "roles/r/tasks/main.yml", f"- name: X\n  ansible.builtin.include_tasks: {name}\n"
+    )
+    assert list(checks.includes(tmp_path)) == ([said] if said else [])
+
+
 def test_a_role_without_specs(tmp_path: Path) -> None:
     write(tmp_path, "roles/r/tasks/main.yml", "[]")
     assert list(checks.roles(tmp_path)) == [
