@@ -1,4 +1,4 @@
-"""How a run goes on after all hosts were looked at: a pure function of what they said."""
+"""How a run goes on, decided from what podnet_info returned on every host. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ NONE, CONVERGE, SWITCH, REFUSE = "none", "converge", "switch", "refuse"
 
 
 class Course(NamedTuple):
-    """`mode`: nothing to do; every host on its own; in three phases with barriers; or not at all.
+    """How a run goes on.
 
-    `refusal` is why the run must not go on ("" if it may). `notes` are lines for the user.
-    `unreachable` hosts are left out, and the run fails at its end. `over` are runs that have ended
-    without taking their claims away. `hosts` are those that will be changed; each of them has to
-    say that it was.
+    `mode` is NONE (nothing to do), CONVERGE (each host by itself), SWITCH (all hosts together, in
+    three phases) or REFUSE. `refusal` is why the run must not go on ("" if it may). `notes` are
+    lines for the user. `unreachable` hosts are left out, and the run fails at its end. `over` are
+    other runs that have ended without removing their claims from hosts. `hosts` are those that
+    will be changed; each must report afterwards that it was (results.py).
     """
 
     mode: str
@@ -40,8 +41,9 @@ def decide(
 
     `nodes` are all hosts of the group; `looked` maps each host of this run to the result of
     `podnet_info` (with `pending`, `failed` or `unreachable`). `limited`: the run has a --limit;
-    `forced`: the user wants a switch under it all the same. `has_ended` says it of a run that has
-    claimed a host. `objections` are what hosts know better than the plan does (objections.py).
+    `forced`: the user wants a switch under it all the same. `has_ended` tells whether another run
+    is over, from its name and the seconds since it last renewed its claim. `objections` are what
+    hosts' records say against the plan (objections.py).
     """
     wrong = [*failures(looked), *_silent(looked), *objections]
     if wrong:
@@ -72,7 +74,7 @@ def decide(
 
 
 def _mtus(mtus: Mapping[str, int]) -> list[str]:
-    """Return a note if pods get another MTU on some hosts than on others."""
+    """Return a note, in a list, if pods do not get the same MTU on all hosts."""
     by_size: dict[int, list[str]] = {}
     for host, mtu in mtus.items():
         if mtu:
@@ -87,7 +89,7 @@ def _mtus(mtus: Mapping[str, int]) -> list[str]:
 
 
 def _silent(looked: Mapping[str, Any]) -> list[str]:
-    """Return "host: reason" for each host that was not looked at, though it can be reached."""
+    """Return "host: reason" for each reachable host that podnet_info gave no result for."""
     return [
         f"{host}: {LEFT_OUT if seen.get('skipped') else NO_RESULT}"
         for host, seen in looked.items()
@@ -98,16 +100,17 @@ def _silent(looked: Mapping[str, Any]) -> list[str]:
 def others(
     held: Mapping[str, Any], has_ended: Callable[[str, float], bool]
 ) -> tuple[str, list[str]]:
-    """Return why a run must not go on, "" if it may, and the runs that are over.
+    """Return (why this run must not go on, "" if it may; the other runs that are over).
 
-    `held` maps hosts to the claims of other runs there, each a run and its seconds of silence.
+    `held` maps a host to the claim of another run there: {"run": its name, "idle": the seconds
+    since it renewed the claim}. `has_ended` is as in `decide`.
     """
     over = sorted({one["run"] for one in held.values() if has_ended(one["run"], one["idle"])})
     return _at_work({host: one for host, one in held.items() if one["run"] not in over}), over
 
 
 def _at_work(held: Mapping[str, Any]) -> str:
-    """Return which other runs are at work, "" for none."""
+    """Return a message about the other runs that hold hosts, "" for none."""
     if not held:
         return ""
     by_run: dict[str, list[str]] = {}

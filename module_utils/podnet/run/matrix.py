@@ -1,7 +1,7 @@
-"""The proof's report: from every host's probe results to a matrix that a person reads.
+"""The report of verify.yml: a matrix that people read, from the results of all hosts' probes.
 
-Runs on the controller, in a filter. The cost is linear in the hosts and in what failed: hosts
-return failures only, so all that was not reported as failed did arrive.
+Runs on the controller, in a filter. Hosts return failed probes only, so a probe that is not in
+their results was answered, and the cost grows with the number of hosts and of failures.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Container, Dict, Iterable, List, Mapping, Sequence, Tupl
 
 from ..core import verdict
 
-#: More hosts than this make no table that fits a screen: failing pairs alone are listed then.
+#: A table of more hosts than this does not fit a screen: then only failing pairs are listed.
 MOST_IN_TABLE = 20
 
 #: More lines than this about failures are counted, not printed.
 MOST_LINES = 100
 
-#: What other hosts need to know of a pod.
+#: What other hosts need to know of a probe pod: keys of podnet_probe's `pod`.
 TARGET = ("address", "address6", "mtu", "udp", "tcp")
 
 _SMALLER_PATH = (
@@ -28,14 +28,14 @@ _SMALLER_PATH = (
 
 @dataclass(frozen=True)
 class Report:
-    """What to print, line by line, and what is wrong (empty: proven)."""
+    """The `lines` to print, and the `failures`, a line each; without any the network is proven."""
 
     lines: list[str]
     failures: list[str]
 
 
 def pods(made: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the targets that every host is given: node -> what `TARGET` says.
+    """Return the pods that every host is to probe: node -> the values of the keys in TARGET.
 
     `made` is host -> result of ``podnet_probe state=present`` (None where there is none).
     """
@@ -107,7 +107,11 @@ def _why_not(made: Any, probed: Any) -> str:
 
 @dataclass(frozen=True)
 class _Seen:
-    """All results, sorted: pods, hosts without results and why, failures by cell, raw results."""
+    """All results, sorted.
+
+    `targets` is what `pods` returns. `absent` maps hosts without results to the reason. `cells` are
+    the failures, `probed` the raw results by host.
+    """
 
     targets: Mapping[str, Mapping[str, Any]]
     absent: Mapping[str, str]
@@ -121,7 +125,11 @@ _Cells = Dict[Tuple[str, str, str], List[Mapping[str, Any]]]
 def _failed_cells(
     hosts: Iterable[str], absent: Mapping[str, str], probed: Mapping[str, Any]
 ) -> _Cells:
-    """Group what failed by (from, kind, to); each is of one family."""
+    """Group the failures by (host that sent, kind, host that was to receive).
+
+    The kind is "pod" or "host" (who sent), "gateway" or "outside" (where to). A failure is about
+    one address family.
+    """
     cells: _Cells = {}
     for host in hosts:
         if host not in absent:
@@ -199,12 +207,12 @@ def _word(failed: Sequence[Mapping[str, Any]], families: Sequence[int]) -> str:
 
 
 def _sentences(cells: _Cells, seen: Container[str]) -> list[str]:
-    """Return what to say about the failed cells: what fails alike for the same reason is one line.
+    """Return a line for each direction and reason; senders and families that fail alike share it.
 
     A line names the direction, who sends (pod, host), and the family. `seen` are the hosts that
-    asked: of those, silence about a direction means that it works.
+    have results: what they send works unless it is in `cells`.
     """
-    # The inner one is a set that keeps its order.
+    # The inner dicts serve as sets that keep their order.
     lines: dict[tuple[str, str], dict[str, None]] = {}
     for (source, kind, node), failed in cells.items():
         direction = _DIRECTIONS.get(kind, "{source} -> {node}").format(source=source, node=node)
@@ -225,7 +233,7 @@ _SENDERS = {"pod": "pod ", "host": "host "}
 
 
 def _notes(hosts: Iterable[str], absent: Mapping[str, str], probed: Mapping[str, Any]) -> list[str]:
-    """Return what was not probed, each with the hosts it is true of."""
+    """Return the hosts' notes on what was not probed, each once with the hosts that have it."""
     by_note: dict[str, list[str]] = {}
     for host in hosts:
         if host not in absent:

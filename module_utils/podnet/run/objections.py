@@ -1,7 +1,7 @@
-"""Whether hosts know better than the plan: what all of them say decides together.
+"""Whether the hosts' records of the network contradict the plan, judged for all hosts together.
 
-Each host compares its record with the plan when it is looked at (`state.knowledge`); one that
-knows better is enough.
+Each host compares its record with the plan when podnet_info looks at it (state/knowledge.py). One
+host that has seen a newer edition of the allocations is enough to refuse the plan.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def objections(
     """Return why the plan must not be applied, a sentence each; none where all hosts agree.
 
     `edition` is the plan's and `file` the allocations file it comes from; `release` are nodes that
-    the user says are gone. `said` maps each host of the run to what it testified.
+    the user says are gone. `said` maps each host of the run to what `knowledge.testify` returned
+    there.
     """
     known = {host: one for host, one in said.items() if one}
     seen = {host: Edition(**one["edition"]) for host, one in known.items()}
@@ -90,9 +91,11 @@ def _taken(
     seen: Mapping[str, Edition],
     doubted: bool,
 ) -> dict[tuple[str, str, str], list[str]]:
-    """Return (subnet, owner, new owner) -> hosts that say so, for those that nothing clears up.
+    """Return (subnet, recorded owner, owner by the plan) -> hosts with that record.
 
-    `doubted`: the plan is refused anyway, so an owner that is here is named, too.
+    Subnets whose change of owner is explained are left out: the old owner is in `release`, hosts
+    with a newer record do not know it as the owner any more, or it is in this run itself.
+    `doubted`: the plan is refused anyway; then the last is no explanation.
     """
     claims: dict[tuple[str, str, str], list[str]] = {}
     for host, one in known.items():
@@ -102,12 +105,12 @@ def _taken(
     found = {}
     for (subnet, owner, to), hosts in claims.items():
         latest = max(seen[host].generation for host in hosts)
-        # A host that has seen more may have seen the owner leave.
+        # A host with a newer record may have seen the owner leave.
         outdated = any(
             one.id == seen[hosts[0]].id and one.generation > latest for one in seen.values()
         )
-        # The owner itself is here: under its new name, or with another subnet. What its pods would
-        # lose it says itself.
+        # The owner itself is in this run, renamed or with another subnet. Whether its running pods
+        # would lose their addresses, it checks itself (host/look.py).
         present = not doubted and any(
             one["node"] == owner and host in (owner, to) for host, one in known.items()
         )

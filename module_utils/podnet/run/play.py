@@ -1,8 +1,8 @@
-"""Whether a run leaves anything out: how a play is run decides what its result is worth.
+"""Whether a play of podnet can be run in the way that the user has chosen.
 
 A phase is over when it is over on all hosts, and a run that leaves out a task or a host has not
-done what it says. Ansible lets users choose strategy, batches, tags, the first task and hosts; here
-is said which of these choices a play of podnet can be run with.
+done what it reports. Ansible lets users choose strategy, batches, tags, the first task and hosts;
+here stands which of these choices podnet accepts.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Collection, NamedTuple, Sequence
 
 from ..plan.checks import show
 
-#: Strategies in which a task ends on all hosts before the next begins, by the last part of their
-#: names: Ansible's own, and those of others that are built on it.
+#: Strategies in which a task ends on all hosts before the next begins: Ansible's own and Mitogen's.
+#: Each is the last part of the name, as in ansible.builtin.linear.
 IN_STEP = ("linear", "debug", "mitogen_linear")
 
 
 class Play(NamedTuple):
     """How a play is run.
 
-    `hosts` are all hosts that take part, `batch` those of the batch under way. `tags` are those
-    that the play's or role's tasks have without being given any, `only` and `skip` what --tags and
+    `hosts` are all hosts that take part, `batch` those of the batch under way (`serial`). `tags`
+    are those that tasks inherit from the play or role, `only` and `skip` what --tags and
     --skip-tags say. `start_at` is the title that --start-at-task gives, "" for none.
     """
 

@@ -1,9 +1,9 @@
-"""What a host's registered results say of a phase: done, or why not; on the controller.
+"""Whether a host has done its part of a phase, or why not, from what Ansible registered.
 
 Ansible registers something for every task: a skipped one leaves a dict (`skipped: true`), a task
 that never ran leaves the result of an earlier phase, a lost host one with `unreachable: true`. So a
-host is done only where a result says so itself: it names the phase, as podnet_network does when it
-ends well, and nothing in it says otherwise. All else is not done.
+host has done its part only where the result names the phase, as podnet_network does when it ends
+well, and is neither failed, skipped nor unreachable.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def why_not(variables: Mapping[str, Any], phase: str) -> str:
     if not isinstance(changed, Mapping):
         return NO_RESULT
     if changed.get("unreachable") or (changed.get("armed") and not changed.get("failed")):
-        # What was done is known only from the host itself, over a fresh connection.
+        # Lost, or about to undo the change unless it is confirmed (`armed`): only the host itself
+        # can tell what was done, over a fresh connection.
         return _why_not_confirmed(variables, phase)
     return _why_not_done(changed, phase)
 
@@ -64,7 +65,7 @@ def _why_not_done(result: Mapping[str, Any], phase: str) -> str:
     if result.get("failed"):
         return said(result)
     if result.get("phase") != phase:
-        # Of an earlier phase, or of something that is not podnet_network.
+        # The result of an earlier phase, or not one of podnet_network.
         return NO_RESULT
     return ""
 
@@ -80,5 +81,5 @@ def failures(results: Mapping[str, Any]) -> list[str]:
 
 
 def said(result: Mapping[str, Any]) -> str:
-    """Return what a failed result says."""
+    """Return the message of a failed result."""
     return str(result.get("msg") or result.get("module_stderr") or "failed")

@@ -1,4 +1,4 @@
-"""Which run this is, and whether another one has ended; on the controller."""
+"""The name of this run, and whether another run has ended; on the controller."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from typing import Any, Mapping
 
 from ..core import run_name
 
-#: Seconds to wait for another run that has claimed a host. The younger of two gives up first, or
-#: each would wait for what the other holds.
+#: Seconds that a run waits for another one that has claimed a host, if it is the older of the two,
+#: and if it is the younger. Where each holds a host that the other needs, the younger gives up.
 WAIT_OLDER, WAIT_YOUNGER = 60, 15
 
 
 def name(process: int) -> str:
-    """Return what the run of an ansible-playbook process is called, the same in all its tasks.
+    """Return the name of the run of an ansible-playbook process, the same in all its tasks.
 
-    "BEGUN PROCESS MACHINE USER@HOST": seconds since the epoch, an id, 8 hexadecimal digits.
+    "BEGUN PROCESS MACHINE USER@HOST": when the process began, in seconds since the epoch; its id; 8
+    hexadecimal digits for the machine that it runs on.
     """
     try:
         user = getpass.getuser()
@@ -34,7 +35,10 @@ def name(process: int) -> str:
 
 
 def has_ended(run: str, idle: float) -> bool:
-    """Whether a run is over: its claim is too old, or its process here is gone."""
+    """Whether a run is over: its claim is too old, or its process on this machine is gone.
+
+    `idle` is the seconds since it last renewed its claim.
+    """
     if idle >= run_name.LASTS or not run_name.is_run(run):
         return True
     begun, process, machine, _who = run.split(" ")
@@ -42,9 +46,9 @@ def has_ended(run: str, idle: float) -> bool:
 
 
 def settled(seen: Mapping[str, Any], run: str) -> bool:
-    """Whether a host's answer can be taken as it is: nobody else holds it, or waiting was enough.
+    """Whether not to ask a host again: no other run holds it, or this one has waited long enough.
 
-    `seen` is what podnet_info returned; Ansible counts its calls in `attempts`.
+    `seen` is what podnet_info returned; Ansible calls it once a second and counts in `attempts`.
     """
     held = seen.get("held") or {}
     if not held or has_ended(held["run"], held["idle"]):
@@ -54,13 +58,13 @@ def settled(seen: Mapping[str, Any], run: str) -> bool:
 
 
 def _machine() -> str:
-    """Return digits that tell this controller, or container, from others."""
+    """Return 8 hexadecimal digits that tell this machine, or container, from others."""
     parts = [platform.node()]
     for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
         with contextlib.suppress(OSError):
             parts.append(Path(path).read_text().strip())
     with contextlib.suppress(OSError):
-        # Where process ids are counted anew, as in a container.
+        # Each PID namespace, such as a container's, has process ids of its own.
         parts.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 

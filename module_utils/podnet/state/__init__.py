@@ -1,7 +1,7 @@
 """What a host has, what it must have, and the ordered changes between the two.
 
-Comes in here: a decision about one host, made from the plan and from what was read there. Backends
-stand in `backends/`.
+Comes in here: a decision about one host, made from the plan and from what was read on that host.
+Backends stand in `backends/`.
 
 Runs on: hosts.
 Imports: core.

@@ -1,9 +1,10 @@
 """Adopt: take over a host on which flannel ran or runs, without losing a packet.
 
-flannel's device, bridge, routes and peers' entries are what podnet makes itself, less the marks. So
-an adopted host is one that has all of it already, and the usual changes do the rest: a route gets
-our protocol in place, a device its alias. Where the way to a peer or the VTEP's MAC changes, hosts
-go through the three phases of a switch. What flannel has besides, its leftovers, goes at the end.
+flannel makes the same VXLAN device, bridge, routes, neighbours and FDB entries as podnet, without
+podnet's marks. So they count as what the host has already, and the usual changes do the rest: a
+route gets podnet's protocol number in place, a device its alias. Where the route to a peer or the
+VTEP's MAC changes, all hosts go through the three phases of a switch. What else flannel has on the
+host (`leftovers`) is removed: its systemd units first, all the rest at the end.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ _OTHER_BACKENDS = {
 class Found(NamedTuple):
     """What flannel has on a host besides devices and routes.
 
-    `daemons` are process ids of flanneld outside of a systemd unit. `environment` is subnet.env.
-    `configs` maps CNI files that use the flannel plugin to their networks. `leftovers` maps what
-    has to go, in a person's words, to how.
+    `daemons` are the ids of flanneld processes that no systemd unit of flannel's runs.
+    `environment` holds the variables of /run/flannel/subnet.env. `configs` maps the path of each
+    CNI configuration that uses the flannel plugin to the name of its network. `leftovers` maps what
+    has to be removed, as a message names it, to how.
     """
 
     daemons: tuple[int, ...] = ()
@@ -44,10 +46,10 @@ class Found(NamedTuple):
 
 @dataclass
 class Adoption:
-    """What of flannel's becomes ours on this host; empty where nothing does.
+    """What podnet takes over from flannel on this host; `active` is false if that is nothing.
 
-    `devices` are its VXLAN devices and its bridge; `bridge_mac` is the MAC that pods know their
-    gateway by.
+    `devices` are flannel's VXLAN devices and bridge. `bridge_mac` is the bridge's MAC, which
+    running pods know as their gateway's.
     """
 
     active: bool = False
@@ -57,18 +59,21 @@ class Adoption:
 
 
 class Signs(NamedTuple):
-    """Where flannel was met on a host: besides `found`, its devices by name, and its bridge."""
+    """The signs of flannel on a host: `found`, its VXLAN devices by name, and its bridge.
+
+    Devices are as `ip -j -d addr` prints them.
+    """
 
     found: Found
     devices: Mapping[str, Mapping[str, Any]]
     bridge: Mapping[str, Any] | None
 
     def __bool__(self) -> bool:
-        """Whether flannel was met at all."""
+        """Whether there is any sign."""
         return bool(self.words())
 
     def words(self) -> list[str]:
-        """Return the signs, as an error names them."""
+        """Return the signs as a message names them."""
         said = [f"flanneld (process {pid})" for pid in self.found.daemons[:1]]
         said += [f"device {name}" for name in self.devices]
         # Leases of a network named cbr0 alone say nothing of flannel.
@@ -83,10 +88,11 @@ def meet(
     known: Record | None,
     found: Found,
 ) -> Adoption:
-    """Return what is taken over; nothing unless the node is to be adopted.
+    """Return what podnet takes over; nothing unless the node is to be adopted.
 
-    Raises PodnetError for a host with flannel that is not to be adopted, or that cannot be; the
-    message has the lines that the host's variables need.
+    `links` are all devices of the host, `known` is its record (None before the first run). Raises
+    PodnetError for a host with flannel that is not to be adopted, or that cannot be; the message
+    has the lines that must be added to the host's variables.
     """
     cidrs = _cidrs(plan)
     network = found.environment.get("FLANNEL_NETWORK", "")
@@ -129,10 +135,10 @@ def meet(
 def take_routes(
     plan: Plan, node: Node, foreign: Mapping[str, str], before: State
 ) -> tuple[dict[str, str], list[str]]:
-    """Move flannel's routes that the plan has no use for to `before`, so that they go.
+    """Add flannel's routes that the plan does not need to `before`, so that they are removed.
 
-    `foreign` are the routes of others in the cluster CIDRs. Returns those that are not flannel's,
-    and what to tell the user.
+    `foreign` maps destinations in the cluster CIDRs to the rest of the route, for all routes that
+    are not podnet's. Returns those of them that are not flannel's either, and notes for the user.
     """
     others: dict[str, str] = {}
     stale: list[str] = []
@@ -151,15 +157,15 @@ def take_routes(
 
 
 def _becomes_ours(plan: Plan, device: str) -> bool:
-    """Whether `device` is ours from now on: the kernel's own routes over it are no others'."""
+    """Whether podnet takes over `device`: then the kernel's own routes over it are not foreign."""
     return device in (plan.device, plan.bridge) or _DEVICE.match(device) is not None
 
 
 def must_switch(plan: Plan, before: State, final: State) -> bool:
-    """Whether packets take another way after the adoption, so that all hosts must keep step.
+    """Whether the adoption changes how packets travel, so that all hosts must switch together.
 
-    Two ways may meet only on the hosts in the middle of a switch. A host that keeps way and MAC is
-    adopted alone.
+    That is so if a route to a peer or the VTEP's MAC changes, or if the bridge's MTU grows. Any
+    other host is adopted by itself.
     """
     for destination, body in final.routes.items():
         old = before.routes.get(destination)
@@ -173,9 +179,9 @@ def must_switch(plan: Plan, before: State, final: State) -> bool:
 
 
 def held_mac(plan: Plan, known: Record | None, before: State, final: State) -> str:
-    """Return the VTEP's MAC that peers know, where the plan wants another one; else "".
+    """Return the VXLAN device's MAC if peers use it and the plan wants another one; else "".
 
-    What only drifted is not held: peers know what was recorded.
+    A MAC that is not the recorded one was changed on this host alone: peers do not use it.
     """
     have, want = before.links.get(plan.device), final.links.get(plan.device)
     if have is None or want is None or have.kind != "vxlan" or have.mac == want.mac:
@@ -251,7 +257,10 @@ def _refusal(plan: Plan, node: Node, signs: Signs) -> str:
 
 
 def _subnet_lines(node: Node, signs: Signs, cidrs: Sequence[str]) -> list[str]:
-    """Return the pins that the plan needs to have the subnets that flannel gave this host."""
+    """Return the lines that pin the subnets which flannel gave this host ("podnet_subnet: CIDR").
+
+    There is one for each family in which the plan has another subnet.
+    """
     lines = []
     for variable, key, subnet in (
         ("podnet_subnet", "FLANNEL_SUBNET", node.subnet),
@@ -263,7 +272,7 @@ def _subnet_lines(node: Node, signs: Signs, cidrs: Sequence[str]) -> list[str]:
         length = split_cidr(subnet)[1]
         given = [f"{a}/{n}" for a, n in (_inside(signs.bridge, cidrs) if signs.bridge else ())]
         given.append(signs.found.environment.get(key, ""))
-        # The VTEP's own address is the subnet's first; its size is then the plan's.
+        # The VTEP's address is the subnet's first; its prefix length is taken for the plan's.
         given += [
             f"{a}/{length}" for link in signs.devices.values() for a, _ in _inside(link, cidrs)
         ]
@@ -310,7 +319,7 @@ def _still_runs(node: Node, process: int) -> str:
 def _is_flannels_route(plan: Plan, node: Node, destination: str, body: str) -> bool:
     """Whether a route looks as flannel makes it: `DST via GATEWAY dev DEVICE proto boot`.
 
-    Its protocol is that of everybody's `ip route add`, so size and way have to fit, too.
+    `proto boot` is what any `ip route add` gives, so prefix length and gateway must fit, too.
     """
     words = body.split()
     subnet = node.subnet6 if ":" in destination else node.subnet

@@ -17,7 +17,7 @@ LEAST_MTU = {4: 576, 6: 1280}
 
 
 def own_node(plan: Plan, name: str) -> Node:
-    """Return the node of the plan that this host is."""
+    """Return the node of the plan that has this host's `name`; raise PodnetError for none."""
     if name not in plan.nodes:
         raise PodnetError(
             f"{name}: not in the plan, which knows {', '.join(sorted(plan.nodes)[:10])}; "
@@ -29,7 +29,7 @@ def own_node(plan: Plan, name: str) -> Node:
 def pod_mtu(plan: Plan, node: Node, host: HostView) -> int:
     """Return the MTU of bridge and pods in bytes; raise PodnetError where it cannot fit.
 
-    The narrowest of the ways to the peers decides, because a pod has one MTU for all of them.
+    The smallest MTU on the ways to the peers decides, because a pod has one MTU for all of them.
     """
     overhead = BACKENDS[plan.backend].overhead(plan)
     if plan.mtu == "portable":
@@ -62,14 +62,17 @@ def _mtu(way: Narrowest) -> int:
 def bridge_mac(node: Node) -> str:
     """Return the bridge's MAC: the VTEP's with another first byte.
 
-    A bridge without a MAC of its own takes the lowest of its ports, so pods' neighbour caches
-    would go stale whenever a pod comes or goes.
+    A bridge without a MAC of its own takes the lowest of its ports' MACs, so pods' neighbour caches
+    could go stale whenever a pod comes or goes.
     """
     return "0a" + node.mac[2:]
 
 
 def desired(plan: Plan, node: Node, host: HostView) -> State:
-    """Return the devices, addresses, peers' entries, tables and sysctls that `node` must have."""
+    """Return the devices, addresses, entries for peers, nft tables and sysctls that `node` needs.
+
+    Raises PodnetError where the pods' MTU does not fit (pod_mtu).
+    """
     backend = BACKENDS[plan.backend]
     mtu = pod_mtu(plan, node, host)
     state = State()
@@ -80,7 +83,7 @@ def desired(plan: Plan, node: Node, host: HostView) -> State:
         base, length = split_cidr(node.subnet)
         gateway = offset(base, 1)
         state.addresses[plan.bridge, f"{gateway}/{length}"] = ""
-        # The kernel adds this one with the address; it is here because it can be lost alone.
+        # The kernel adds this route with the address; it is listed because it can be lost alone.
         state.routes[node.subnet] = f"dev {plan.bridge} proto kernel scope link src {gateway}"
         state.sysctls["net.ipv4.ip_forward"] = "1"
     if node.subnet6:

@@ -4,7 +4,7 @@
 run applies it, and a rollback is the same call with the arguments exchanged.
 
 The order keeps packets flowing: forwarding first, then devices, addresses, neighbours, FDB, and
-only then the routes that use them; what goes, goes after what replaced it.
+only then the routes that use them. Something is removed after what replaces it is in place.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .state import BELOW, UNREAD, Accept, Chain, DeviceKey, Link, State, route_d
 class Change(NamedTuple):
     """One change: `lines` for `tool`, and the object's text before and after ("" for none).
 
-    `tool` is "ip", "bridge", "nft" (lines are theirs, for a batch), "pod" (lines are [namespace
-    path, an ip batch line for inside it]), "iptables" (whole commands), "sysctl" (key=value),
-    one of a leftover (state.Leftover),
-    "file" (a path; its content is in the state) or "boot" (a file name of the boot files).
+    `tool` tells what `lines` are. "ip", "bridge", "nft": lines of a batch for that program. "pod":
+    the path of a network namespace, and an ip batch line to run in it. "iptables": whole commands.
+    "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their contents are in
+    the state that the change leads to. Otherwise it is the tool of a `state.Leftover`.
     """
 
     tool: str
@@ -34,16 +34,18 @@ class Change(NamedTuple):
     after: str
 
 
-#: What cannot be changed on an existing VXLAN device (ip-link(8): only id and local may be given
-#: again), nor a device's kind.
 def is_same_device(one: Link, other: Link) -> bool:
-    """Whether `one` can be turned into `other` without deleting it."""
+    """Whether `one` can be turned into `other` without deleting it.
+
+    A device's kind cannot be changed; of a VXLAN device's own parameters, only `local` can
+    (ip-link(8): only id and local may be given again).
+    """
     return one.kind == other.kind and (
         one.kind != "vxlan"
         or (
             (one.vni, one.port, one.learning) == (other.vni, other.port, other.learning)
             # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c),
-            # and ip-link(8) has no word that takes it away.
+            # and ip-link(8) has no word that unsets it.
             and (":" in one.local) == (":" in other.local)
             and (other.local != "" or one.local == "")
         )
@@ -69,19 +71,21 @@ def changes(before: State, after: State) -> list[Change]:
     result += leftovers(before, after, first=True)
     made = after.links.keys() - kept.links.keys()
     result += _sysctls(kept, after, made, first=True)
-    # A peer may send larger packets than our pods take. The bridge tells it so, a veth just drops:
-    # the bridge's MTU is the first to shrink and the last to grow. Among the others, a pod's end
-    # never exceeds what carries it: shrink from the pod outwards, grow towards it.
+    # A peer may send larger packets than our pods accept. The bridge answers these by ICMP, a veth
+    # drops them silently: so the bridge's MTU shrinks first and grows last. In between, a pod's end
+    # never has a larger MTU than the host's end: it shrinks before that one and grows after it.
     result += _bridge_mtus(kept, after, shrink=True)
     result += _ports(kept, after, shrink=True)
     result += renames
     result += [_remove_link(name, before.links[name]) for name in sorted(doomed)]
-    # A device takes packets for two MACs before it gives up the one.
+    # The table by which a device takes packets for two MACs (phases.both_macs) comes before the
+    # device gets another MAC.
     early = [one for one in _tables(kept, after, "netdev") if one.after]
     result += early
     result += _links(kept, after)
     result += _addresses(kept, after)
-    # In one batch with the MACs of devices, with which the kernel forgets neighbours.
+    # Right after the devices, so in one batch with them: with another MAC the kernel drops the
+    # neighbours on a device.
     result += _neighbours(kept, after)
     result += _sysctls(kept, after, made, first=False)
     result += _ports(kept, after, shrink=False)
@@ -115,7 +119,10 @@ def _without_lost_neighbours(before: State, after: State) -> State:
 
 
 def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
-    """Rewrite `before` as if its devices had the names that `after` gives to the same index."""
+    """Return `before` with its devices named as in `after`, and the changes that name them so.
+
+    A device of both states is recognised by its ifindex.
+    """
     wanted = {link.ifindex: name for name, link in after.links.items() if link.ifindex}
     moves = {
         name: wanted[link.ifindex]
@@ -137,18 +144,18 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
     moved.routes = {dst: rename_device(body, moves) for dst, body in before.routes.items()}
     moved.sysctls = forwarding.renamed(before.sysctls, moves)
     return moved, removals + [
-        # Linux >= 6.2 renames a device that is up, with all that hangs on it.
+        # Linux >= 6.2 renames a device that is up; it keeps its addresses, routes and entries.
         Change("ip", (f"link set dev {old} name {new}",), f"link {old}", f"link {new}")
         for old, new in _in_turn(moves)
     ]
 
 
-#: The name that a device has for a moment where devices exchange theirs.
+#: The name that a device has for a moment where devices exchange their names.
 _MAKES_WAY = "podnet-turn"
 
 
 def _in_turn(moves: dict[str, str]) -> list[tuple[str, str]]:
-    """Return renames in an order in which each new name is free when its turn comes."""
+    """Return (old name, new name) in an order in which each new name is free when it is given."""
     waiting = dict(sorted(moves.items()))
     result = []
     while waiting:
@@ -156,7 +163,7 @@ def _in_turn(moves: dict[str, str]) -> list[tuple[str, str]]:
         if old:
             result.append((old, waiting.pop(old)))
         else:
-            # Each waits for another one's name: one of them makes way.
+            # Each device waits for the name of another one, so one takes a name for the moment.
             old = next(iter(waiting))
             waiting[_MAKES_WAY] = waiting.pop(old)
             result.append((old, _MAKES_WAY))
@@ -172,8 +179,8 @@ def rename_device(body: str, moves: dict[str, str]) -> str:
 def _without_devices(state: State, names: Iterable[str], routes: bool = True) -> State:
     """Return `state` less devices and what the kernel drops with them.
 
-    With routes=False routes stay: those over a device that is about to go are removed first and
-    by name, so that no packet is sent into a dying device.
+    With routes=False routes stay: those over a device that is about to be deleted are removed one
+    by one before it, so that no packet is sent to a device that is being deleted.
     """
     names = set(names)
     if not names:
@@ -191,7 +198,10 @@ def _without_devices(state: State, names: Iterable[str], routes: bool = True) ->
 
 
 def _sysctls(before: State, after: State, made: Collection[str], first: bool) -> list[Change]:
-    """Return the changes of sysctls; those of devices that are `made` now come when they are."""
+    """Return the changes of sysctls: with `first` all but those of the devices `made`, else those.
+
+    `made` are devices that do not exist before this list of changes creates them.
+    """
     have = forwarding.of_itself(before.sysctls, after.sysctls, made)
     return [
         Change(
@@ -206,6 +216,7 @@ def _sysctls(before: State, after: State, made: Collection[str], first: bool) ->
 
 
 def _ports(before: State, after: State, shrink: bool) -> list[Change]:
+    """Return what shrinks pods' MTUs; or what grows them, and puts strays back on the bridge."""
     result = []
     for name, port in after.ports.items():
         old = before.ports.get(name, port)
@@ -224,7 +235,7 @@ def _ports(before: State, after: State, shrink: bool) -> list[Change]:
             line = f"link set dev {name} master {bridge}"
             text = f"link {name} "
             result.append(Change("ip", (line,), f"{text}nomaster", f"{text}master {bridge}"))
-        # The pod's own end comes first going down and last going up.
+        # The pod's own end shrinks first and grows last.
         for have, want, tool, lines, text in ends if shrink else ends[::-1]:
             if (want < have) == shrink:
                 result.append(Change(tool, lines, f"{text}{have}", f"{text}{want}"))
@@ -245,13 +256,13 @@ def link_text(name: str, link: Link) -> str:
 
 
 def add_link(name: str, link: Link) -> tuple[str, ...]:
-    """Return the batch lines that create a device complete."""
+    """Return the batch lines that create a device with all its properties."""
     # A bridge keeps an MTU only if it was changed after creation; otherwise the kernel (br_if.c,
     # br_mtu_auto_adjust) lets it follow the ports, back to 1500 when the last one leaves.
     first = link.mtu - 1 if link.kind == "bridge" else link.mtu
     line = f"link add {name} mtu {first}"
     if link.mac:
-        # Given at creation: udev's MACAddressPolicy leaves a MAC that was set alone.
+        # Given at creation, because udev's MACAddressPolicy does not change such a MAC.
         line += f" address {link.mac}"
     line += f" type {link.kind}"
     if link.kind == "vxlan":
@@ -267,14 +278,14 @@ def add_link(name: str, link: Link) -> tuple[str, ...]:
     return tuple(lines)
 
 
-#: What ends a word, a line or the reading of it in a batch of ip(8), quoted or not.
+#: Characters that a word in a batch of ip(8) cannot hold, quoted or not.
 _UNSPEAKABLE = re.compile(r"[#\\\x00-\x1f\x7f]")
 
 
 def _word(alias: str) -> str:
-    """Return a device's alias as one word of a batch; others may have put anything there.
+    """Return a device's alias as one word of a batch; other tools may have set any text.
 
-    One that a batch cannot say becomes the empty word: the device then has no alias.
+    An alias that a batch cannot hold becomes the empty word, which leaves the device without one.
     """
     if _UNSPEAKABLE.search(alias) or ("'" in alias and '"' in alias):
         return "''"
@@ -296,8 +307,9 @@ def _links(before: State, after: State) -> list[Change]:
         if want.mac and have.mac != want.mac:
             lines.append(f"link set dev {name} address {want.mac}")
         if want.kind == "bridge" and is_marked(want) and not is_marked(have):
-            # Adopted, so its MTU may still be its ports' (see add_link), which have been set by
-            # now. Larger and back: a smaller one would be remembered by those who send just then.
+            # An adopted bridge may follow the MTU of its ports (see add_link), which have the new
+            # one by now; a change of its own ends that. So: larger by one, and back. A smaller MTU,
+            # even for a moment, would be remembered by whoever sends then (path MTU discovery).
             lines += [f"link set dev {name} mtu {want.mtu + one}" for one in (1, 0)]
         elif want.kind != "bridge" and have.mtu != want.mtu:
             lines.append(f"link set dev {name} mtu {want.mtu}")
@@ -313,7 +325,7 @@ def _links(before: State, after: State) -> list[Change]:
 
 
 def _downs(before: State, after: State) -> list[Change]:
-    """Return what takes a device down: late, because the kernel drops what hangs on it then."""
+    """Return what takes devices down: late, because the kernel then drops their routes, too."""
     result = []
     for name, want in after.links.items():
         have = before.links.get(name)
@@ -325,7 +337,10 @@ def _downs(before: State, after: State) -> list[Change]:
 
 
 def _bridge_mtus(before: State, after: State, shrink: bool) -> list[Change]:
-    """Return the changes of bridges' MTUs, but for those that `_links` adopts or makes."""
+    """Return what shrinks, or what grows, the MTUs of bridges.
+
+    Bridges that are made or adopted are left out: `_links` sets their MTU.
+    """
     result = []
     for name, want in after.links.items():
         have = before.links.get(name)
@@ -393,7 +408,7 @@ def _fdb(before: State, after: State) -> list[Change]:
 
 
 def route_line(destination: str, body: str) -> str:
-    """Return the batch line that sets a route, ours unless its text names another protocol."""
+    """Return the batch line that sets a route, with our protocol unless `body` names another."""
     protocol = "" if " proto " in f" {body} " else f" proto {ROUTE_PROTOCOL}"
     kind, _, rest = body.partition(" ") if body.startswith("type ") else ("", "", body)
     if kind:
@@ -489,7 +504,7 @@ def _signature(chains: tuple[Chain, ...]) -> list[tuple[str, str, list[str]]]:
 
 
 def _are_alike(old: tuple[Chain, ...], new: tuple[Chain, ...]) -> bool:
-    """Whether two tables do the same; a rule that cannot be read is known by its comment alone."""
+    """Whether two tables do the same; of a rule that could not be read only the comment counts."""
     if _signature(old) != _signature(new):
         return False
     pairs = [
@@ -519,6 +534,7 @@ def _tables(before: State, after: State, family: str = "") -> list[Change]:
 
 
 def _accepts(before: State, after: State) -> list[Change]:
+    """Return the changes of our rules in other tools' chains."""
     new, old = [], []
     for one in after.accepts:
         if one not in before.accepts and not one.rule.endswith(BELOW):
@@ -533,13 +549,17 @@ def _accepts(before: State, after: State) -> list[Change]:
                 rule = one.rule[: -len(BELOW)] if one.rule.endswith(BELOW) else one.rule
                 lines = [f"{one.tool} -w -D {one.chain} {rule}"] * max(1, len(handles))
             old.append(Change(_owner(one), tuple(lines), " ".join(one), ""))
-    # iptables removes the first rule that is equal, so what is moved goes before it comes again.
+    # A rule below one that drops is moved up: deleted, then inserted, because iptables -D deletes
+    # the first equal rule, which would be the new one.
     moved = [change for change in old if change.before.endswith(BELOW)]
     return moved + new + [change for change in old if change not in moved]
 
 
 def leftovers(before: State, after: State, first: bool) -> list[Change]:
-    """Return the removal of what another tool left; only what is first has a way back."""
+    """Return the removal of another tool's leftovers: those that are `first`, or all others.
+
+    With `first` it also returns what brings back those that only `after` has, as in a rollback.
+    """
     result = [
         Change(one.tool, one.lines, what, "")
         for what, one in before.leftovers.items()

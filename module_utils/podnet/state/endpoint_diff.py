@@ -1,7 +1,7 @@
-"""From what is found of an endpoint to what it must be: the ordered changes, and the boot files.
+"""The ordered changes that make a static endpoint what it must be, and its boot files. Pure.
 
-Pure. A namespace that is there is never made anew, because processes run in it: whatever is wrong
-is repaired inside. The veth pair is made anew only when its ends are not connected.
+A namespace that exists is never made anew, because processes run in it: what is wrong inside is
+repaired. The veth pair is made anew only when its ends are not connected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..core.endpoints import Entries, Entry, alias
 from ..core.model import is_inside, offset, split_cidr
 from .diff import Change, route_line
 
-#: What a namespace's own end of the pair is called, as in a pod.
+#: The name of the veth pair's end inside the namespace, as in a pod.
 INNER = "eth0"
 
 
@@ -28,7 +28,7 @@ class HostEnd(NamedTuple):
 
 @dataclass
 class InnerEnd:
-    """The namespace's own end.
+    """The veth pair's end inside the namespace, as it is.
 
     `addresses` are CIDRs, `routes` the default routes: (family, destination with its metric) ->
     the rest in ip-route(8)'s words, without our protocol.
@@ -45,8 +45,8 @@ class InnerEnd:
 class Seen:
     """What a host has of an endpoint.
 
-    `namespace` is "" (none), "there", or "stale": a name that leads nowhere any more. `inner` is
-    None unless it is connected to the host's end; `lo_up` is about the namespace's loopback.
+    `namespace` is "" (none), "there", or "stale": its name exists, the namespace does not. `inner`
+    is None unless it is connected to the host's end; `lo_up` is about the namespace's loopback.
     `foreign`: the inner end's name is taken by a device that is not connected to the host's end.
     """
 
@@ -58,10 +58,10 @@ class Seen:
 
 
 def changes(network: str, entry: Entry, seen: Seen, known: Sequence[str] = ()) -> list[Change]:
-    """Return the changes that make `entry` of what is there, in the order to apply them.
+    """Return the changes that turn what was `seen` into `entry`, in the order to apply them.
 
-    A change's tool is "ip" on the host, or "ip -n NAME" for inside the namespace. `known` are
-    CIDRs of the network: an address in them that is not the entry's goes, others stay.
+    A change's tool is "ip" on the host, or "ip -n NAME" inside the namespace. `known` are CIDRs of
+    the network: addresses in them that are not the entry's are removed, all others stay.
     """
     result: list[Change] = []
     host, inner, lo_up = seen.host, seen.inner, seen.lo_up
@@ -149,8 +149,8 @@ def _inner_changes(
     for cidr in gone:
         text = f"{where}addr {cidr} dev {INNER}"
         result.append(Change(tool, (f"addr del {cidr} dev {INNER}",), text, ""))
-    # With an IPv4 address the kernel drops the later ones of its subnet, and the routes over it:
-    # so all of that family is set again.
+    # When an address is removed, the kernel also drops the routes that use it and, for IPv4, the
+    # later addresses of its subnet: so all addresses and routes of that family are set again.
     shaken = {_family(cidr) for cidr in gone}
     for cidr, flags in wanted.items():
         if cidr not in inner.addresses or _family(cidr) in shaken:
@@ -178,7 +178,7 @@ def _inner_line(entry: Entry) -> str:
 
 
 def _inner_addresses(entry: Entry) -> dict[str, str]:
-    """Return CIDR -> flags. Nobody else has the address, so nothing has to be detected (nodad)."""
+    """Return CIDR -> flags: " nodad" for IPv6, since nobody else can have the address."""
     return {
         f"{address}/{split_cidr(subnet)[1]}": " nodad" if ":" in address else ""
         for address, subnet in entry.legs

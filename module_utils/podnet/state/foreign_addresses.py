@@ -1,4 +1,4 @@
-"""Addresses of others on devices of podnet's."""
+"""Addresses on podnet's devices that are not podnet's."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..core.model import is_inside
 def addresses(
     links: Iterable[Mapping[str, Any]], ours: Collection[str], cidrs: Sequence[str]
 ) -> list[str]:
-    """Return what to tell of addresses on devices `ours` that lie in none of `cidrs`.
+    """Return a warning, in a list, if devices `ours` have addresses that lie in none of `cidrs`.
 
-    `links` are as `ip -j addr` prints them. Link-local addresses are the kernel's own.
+    `links` are as `ip -j addr` prints them. Link-local addresses are the kernel's and do not count.
     """
     found = []
     for link in links:

@@ -1,9 +1,9 @@
-"""Routes of others in the pods' ranges: which of them take packets from podnet's.
+"""Routes in the cluster CIDRs that podnet did not make: which of them divert pods' packets.
 
-The longest prefix wins. A route that is wider than a node's subnet leaves ours alone: `0.0.0.0/1`
-of a VPN, `10.0.0.0/8` of a site, even the cluster CIDR itself. One that is as long or longer takes
-packets away from a node's pods. What lies in space that no node has yet will be in the way of a
-node that gets it.
+The longest prefix wins. A route with a shorter prefix than a node's subnet does no harm:
+`0.0.0.0/1` of a VPN, `10.0.0.0/8` of a site, even the cluster CIDR itself. One whose prefix is as
+long or longer diverts packets to that node's pods. One in a range that no node has yet would divert
+those of a node that gets this range.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from .host_view import Prefix, listed, make_prefix
 
 
 def judge(plan: Plan, node: Node, foreign: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return (problems, notes) about `foreign`, destination -> text, inside the plan's ranges.
+    """Return (problems, notes): a route that diverts packets to a node's pods is a problem.
 
-    It is a problem where one takes packets to pods of a node.
+    `foreign` maps each destination in the cluster CIDRs to the rest of its route, for routes that
+    podnet did not make.
     """
     if not foreign:
         return [], []
@@ -52,7 +53,7 @@ def _prefix(cidr: str) -> Prefix:
 
 
 def _by_length(cidrs: Iterable[str]) -> dict[tuple[int, int], dict[int, str]]:
-    """Return (size, shift) -> value -> CIDR."""
+    """Return (size, shift) -> value -> CIDR, in the terms of `Prefix`."""
     tree: dict[tuple[int, int], dict[int, str]] = {}
     for cidr in cidrs:
         one = _prefix(cidr)

@@ -1,4 +1,4 @@
-"""Which devices forward: for IPv4 each device has a switch of its own.
+"""Which devices forward: for IPv4 the kernel has a setting for each device.
 
 An IPv4 packet is forwarded if the device that it comes in by forwards (IN_DEV_FORWARD in
 ip_route_input_slow, net/ipv4/route.c), whatever ip_forward says. A change of ip_forward sets every
@@ -20,7 +20,7 @@ def key(device: str) -> str:
     return f"{_HEAD}{device.replace('.', '/')}{_TAIL}"
 
 
-#: What a new device begins with.
+#: The sysctl whose value a new device takes.
 DEFAULT = key("default")
 
 
@@ -32,19 +32,19 @@ def device(sysctl: str) -> str:
 
 
 def owner(sysctl: str) -> str:
-    """Return the device that an IPv4 setting is about, "" for none: it is there with the device."""
+    """Return the device that an IPv4 sysctl belongs to, "" for none; it exists with the device."""
     if not sysctl.startswith(_HEAD):
         return ""
     return sysctl[len(_HEAD) :].rpartition(".")[0].replace("/", ".")
 
 
 def wanted(devices: Iterable[str]) -> dict[str, str]:
-    """Return the sysctls of the devices that pods' packets come in by."""
+    """Return sysctl -> "1" for `devices`, by which pods' packets come in."""
     return {key(one): "1" for one in sorted(set(devices) - {"", "lo"})}
 
 
 def renamed(sysctls: Mapping[str, str], moves: Mapping[str, str]) -> dict[str, str]:
-    """Return `sysctls` when devices have got other names: a device keeps its switch."""
+    """Return `sysctls` after devices are renamed by `moves`; a device keeps its setting."""
     return {
         key(moves[device(one)]) if device(one) in moves else one: value
         for one, value in sysctls.items()
@@ -54,7 +54,10 @@ def renamed(sysctls: Mapping[str, str], moves: Mapping[str, str]) -> dict[str, s
 def of_itself(
     before: Mapping[str, str], after: Mapping[str, str], made: Collection[str]
 ) -> dict[str, str]:
-    """Return `before` as the kernel makes it when ip_forward changes and devices are `made`."""
+    """Return the sysctls `before` as the kernel itself changes them on the way to `after`.
+
+    A change of ip_forward sets all devices and the default, which devices that are `made` take.
+    """
     have = dict(before)
     want = after.get(IP_FORWARD, have.get(IP_FORWARD))
     if want is not None and want != have.get(IP_FORWARD):
@@ -69,7 +72,7 @@ def of_itself(
 
 
 def lasting_originals(sysctls: Mapping[str, str], ours: Collection[str]) -> dict[str, str]:
-    """Return those of `sysctls` whose old value must be put back: not those of our own devices."""
+    """Return the `sysctls` whose old value must be put back some day: not those of our devices."""
     return {one: value for one, value in sysctls.items() if owner(one) not in ours}
 
 

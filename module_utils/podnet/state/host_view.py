@@ -1,7 +1,7 @@
-"""What podnet needs to know of a host besides its own objects: the underlay, seen from there.
+"""A host's view of the underlay: how its kernel reaches each peer.
 
-The kernel was asked, for each peer, which way a packet from the node's address takes; everything
-here is decided from those answers.
+The kernel was asked, for each peer, which way a packet from the node's address takes
+(kernel/underlay.py); everything here is decided from its answers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ..core.model import Node, Plan, pack
 class Underlay(NamedTuple):
     """The host's own address of one family, and the device that the user named or that holds it.
 
-    `mtu` is what the host can send with no peer there to ask for: the device's, in bytes. `holder`
-    is the device that holds the address, "" for a loopback: by it the device is found again when
-    it is called otherwise.
+    `mtu` is the device's, in bytes; it counts on a host without peers. `holder` is the device that
+    holds the address, "" for a loopback: at boot, when its name may have changed, it is found by
+    the address (keep/boot.py).
     """
 
     address: str
@@ -30,10 +30,10 @@ class Way(NamedTuple):
     """How the kernel sends from the node's address to a peer's (`ip route get`).
 
     `gateway` is "" where the peer is on-link. `mtu` is the route's own or the device's, in bytes.
-    `source` is what the kernel would choose as source address if it was not told ("" if that is
-    not known). `learned` is a smaller path MTU that a router has told lately, 0 for none. `back` is
-    the device that the kernel would send over if no interface was named: where it expects packets
-    from the peer (rp_filter).
+    `source` is the source address that the kernel would choose by itself ("" if that is not known).
+    `learned` is a smaller path MTU that the kernel has cached from a router's report, 0 for none.
+    `back` is the device that the kernel would send over if podnet_interface named none: a strict
+    rp_filter accepts packets from the peer on that device only.
     """
 
     device: str
@@ -56,7 +56,7 @@ class Narrowest(NamedTuple):
 class HostView:
     """One host's view of the underlay; `underlay` maps the family (4 or 6) to our address.
 
-    `ways` maps a peer's address to the way there; one that the kernel has no route to is missing.
+    `ways` maps a peer's address to the way there; addresses without a route are missing.
     """
 
     underlay: dict[int, Underlay] = field(default_factory=dict)
@@ -107,8 +107,8 @@ def direct_device(plan: Plan, node: Node, peer: Node, host: HostView, family: in
     """Return the device over which `peer` is reached without a router, or "".
 
     `family` is that of the nodes' addresses. Two nodes that the inventory puts on different
-    segments never send to each other directly, whatever a host sees; of the others each end asks
-    its own kernel, because a gateway that the kernel does not hold for on-link cannot be set.
+    segments never send to each other directly, whatever the hosts see. For all other pairs each
+    host asks its own kernel, which refuses a gateway that it does not take for on-link.
     """
     said = is_same_segment(node, peer, family)
     if said is False:
@@ -127,7 +127,7 @@ def addressed_peers(plan: Plan, node: Node, family: int) -> Iterator[tuple[Node,
 
 
 def narrowest(plan: Plan, node: Node, host: HostView, family: int) -> Narrowest:
-    """Return the smallest of the ways to the peers; the host's own device where there is none."""
+    """Return the way to a peer with the smallest MTU; without peers, the host's own device."""
     ways = [
         Narrowest(way.device, way.mtu, peer.name)
         for peer, address in addressed_peers(plan, node, family)
@@ -139,9 +139,9 @@ def narrowest(plan: Plan, node: Node, host: HostView, family: int) -> Narrowest:
 
 
 def two_ways(plan: Plan, node: Node, host: HostView) -> set[str]:
-    """Return devices that the user named although the kernel would reply to IPv4 peers by others.
+    """Return devices that the user named although the kernel would send to IPv4 peers by others.
 
-    A strict rp_filter drops what comes in by them (RFC 3704).
+    A strict rp_filter drops peers' packets that come in by such a device (RFC 3704).
     """
     ways = (host.ways.get(address) for _, address in addressed_peers(plan, node, 4))
     return {way.device for way in ways if way and way.back not in ("", way.device)}
@@ -154,7 +154,7 @@ def listed(names: list[str], most: int = 5) -> str:
 
 
 def problems(plan: Plan, node: Node, host: HostView, podnets: set[str]) -> list[str]:
-    """Return why packets would not reach the peers as the plan has it, a sentence each.
+    """Return why packets would not reach the peers' addresses as the plan wants, a sentence each.
 
     `podnets` are the devices of podnet's networks.
     """

@@ -1,8 +1,8 @@
-"""What hosts know of the network that the allocations file may have forgotten.
+"""What a host has recorded of the allocations, so that a plan from an old file is recognised.
 
-A second admin's copy and a restored backup are good files, only not the newest. Hosts remember
-which edition of the allocations they have seen, and whose subnets (`record`). Each compares that
-with the plan when it is looked at; `run.objections` judges what all of them say.
+Another admin's copy and a restored backup are valid files, only not the newest. Each host records
+which edition of the allocations it has seen last, and which node had which subnet (record.py).
+podnet_info compares that with the plan; run/objections.py judges what all hosts say.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _MOST = 20
 
 
 class Noted(NamedTuple):
-    """What goes into a record: an edition, and node -> its subnets with a space between."""
+    """What a record holds of the allocations: the edition, and node -> subnets ("IPv4 IPv6")."""
 
     edition: Edition
     nodes: dict[str, str]
 
 
 def note(plan: Plan, known: Record | None) -> Noted:
-    """Return what a host's record says of the allocations when the plan is applied.
+    """Return what the record of a host must hold of the allocations after `plan` is applied.
 
-    A newer edition that says the same of all nodes is noted with the next change, not as one: a
-    host that knows the older one can refuse no less.
+    A newer edition in which all nodes have the same subnets leaves the record as it is, so that it
+    alone is no change of the host: an old file is recognised by the older edition just as well.
     """
     if not plan.edition.id:
         return Noted(NONE, {})
@@ -44,10 +44,11 @@ def note(plan: Plan, known: Record | None) -> Noted:
 
 
 def testify(plan: Plan, known: Record | None) -> dict[str, Any] | None:
-    """Return what this host knows, as JSON types; None where it knows of no edition.
+    """Return what this host's record says, as JSON types; None where it has no edition.
 
-    "node" is its own name by its record, "edition" what it has seen, and "taken" the subnets that
-    it knows as another node's than the plan does: {"subnet", "owner", "to"}.
+    "node" is the host's name and "edition" the edition in the record. "taken" are the subnets that
+    the plan gives to another node than the record does: {"subnet", "owner" by the record, "to" by
+    the plan}.
     """
     if known is None or not known.network:
         return None

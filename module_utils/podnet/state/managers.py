@@ -1,8 +1,8 @@
 """Drop-ins that keep other tools of a host from undoing what podnet made.
 
-Each stands in a file of ours, in the directory that the tool offers for that, and goes with the
-network. Nothing is written for networkd where it does not run, nor for NetworkManager and firewalld
-where they are not installed: those may be started later, and would take our devices for somebody's.
+Each is a file of our own in the tool's drop-in directory, and is removed with the network. For
+networkd it is written where that runs. For NetworkManager and firewalld it is written where they
+are installed, because they may be started later and would then manage our devices.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Collection, Iterable, Mapping
 
 NETWORKD, NETWORK_MANAGER, FIREWALLD = "systemd-networkd", "NetworkManager", "firewalld"
 
-#: Tool -> what exists where it matters.
+#: Tool -> a path that exists on hosts that need its drop-in.
 SIGNS = {
     NETWORKD: "/run/systemd/netif/state",
     NETWORK_MANAGER: "/etc/NetworkManager/conf.d",
@@ -60,12 +60,11 @@ def drop_ins(
     sysctls: Mapping[str, str],
     cidrs: Iterable[str] = (),
 ) -> dict[str, str]:
-    """Return path -> content. `tools`: those of SIGNS on the host. `devices`: the network's own.
+    """Return path -> content. `tools` are those of SIGNS that the host has.
 
-    `cidrs` are the ranges of its pods.
-
-    `sysctls` are those that network needs for good: `sysctl --system`, which installers like to
-    call, reads all files anew and would turn forwarding off where another file says so.
+    `devices` are those of network `name`, `cidrs` the ranges of its pods. `sysctls` are those that
+    it always needs: `sysctl --system`, which installers like to call, reads all files anew and
+    would turn forwarding off where another file says so.
     """
     result = {}
     listed = sorted(devices)
@@ -90,7 +89,7 @@ def drop_ins(
 
 
 def _policy(name: str, cidrs: Iterable[str]) -> str:
-    """Return firewalld.policy(5) that forwards for pods whatever zones do."""
+    """Return a firewalld.policy(5) that accepts pods' forwarded packets whatever the zones do."""
     rules = "".join(
         f'  <rule family="ipv{6 if ":" in cidr else 4}"><{end} address="{cidr}"/><accept/></rule>\n'
         for cidr in cidrs
