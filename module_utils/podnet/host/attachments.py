@@ -1,8 +1,7 @@
-"""What pods attach by, after the network itself: static endpoints, then the CNI configuration.
+"""Static endpoints and the CNI configuration, for a call of podnet_network that includes both.
 
-For calls that bring a host all the way; `podnet_endpoint` and `podnet_cni` do one of them. Most
-hosts have no endpoints, and a host compiles what it imports in every call: so what makes endpoints
-is imported only where it is needed.
+The modules `podnet_endpoint` and `podnet_cni` do one of the two. The code for endpoints is imported
+only on hosts that have some, because a host compiles all that a call imports.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class Attached(NamedTuple):
-    """What was or would be changed: how much of either, and how people read it.
+    """What was or would be changed.
 
-    `cni` counts missing plugins, too. `diffs` are as Ansible prints them.
+    `endpoints` and `cni` are numbers of changes; `cni` counts missing plugins, too. `commands` are
+    the changes for people to read, `diffs` are as Ansible prints them.
     """
 
     endpoints: int
@@ -38,8 +38,8 @@ def inspect(
 ) -> Attached:
     """Say what a run would change on node `name`; change nothing.
 
-    `mtu` is what pods will have, in bytes; the rest is as in `configuration.inspect`. Raises
-    PodnetError for everything that stands in the way.
+    `mtu` is what pods will have, in bytes; `install` and `archive_dir` are as in
+    `cni.configuration.inspect`. Raises PodnetError for anything that prevents a run.
     """
     found = Attached(0, 0, [], [], [])
     addresses: list[str] = []
@@ -61,9 +61,10 @@ def inspect(
 
 
 def converge(plan: Plan, name: str, mtu: int, check: bool) -> Attached:
-    """Bring both to what the plan wants, on a host whose network is there. Raises PodnetError.
+    """Make endpoints and CNI configuration as the plan wants them; the network must be there.
 
-    With `check` only say what that would change, as if the network were there.
+    With `check` only say what that would change once the network is there. `mtu` is what pods have,
+    in bytes. Raises PodnetError.
     """
     if check:
         return inspect(plan, name, mtu)
@@ -81,7 +82,7 @@ def converge(plan: Plan, name: str, mtu: int, check: bool) -> Attached:
 
 
 def has_endpoints(plan: Plan, name: str) -> bool:
-    """Whether node `name` shall have endpoints, or a run has made some."""
+    """Whether the plan has endpoints for node `name`, or an earlier run has made some."""
     node = plan.nodes.get(name)
     return (
         bool(node and node.endpoints)

@@ -1,4 +1,4 @@
-"""One call of podnet_network: the network, then what pods attach by, then the claim."""
+"""One call of the module podnet_network: the network, then endpoints and CNI, then the claim."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from ..keep import claim
 from ..state.phases import ALL, COMMIT
 from . import converge, target
 
-#: Objects and files that a result names at most.
+#: A result lists at most this many changes.
 _MOST = 100
 
 
 @dataclass(frozen=True)
 class CallOptions:
-    """What a call is asked to do, as the module's options have it.
+    """What the module's options ask a call to do.
 
-    `timeout` is what a rollback waits for a confirmation, in seconds. `over` are runs that have
-    ended. `proof` is what all hosts returned of theirs, None if nobody wants one.
+    `timeout` is how long a timed rollback waits for its confirmation, in seconds. `confirming`:
+    this call confirms an earlier one. `attach`: endpoints and CNI, too. `run` is the run that the
+    call belongs to, `over` are runs that have ended. `proof` is host -> what its call for `prepare`
+    returned as proof, None for a switch without proof.
     """
 
     phase: str
@@ -44,7 +46,7 @@ class Done(NamedTuple):
 
 
 def present(plan: Plan, node: str, asked: CallOptions) -> Done:
-    """Bring a host to where the plan's phase leads. Raises PodnetError."""
+    """Bring a host to the end of a phase of the plan. Raises PodnetError."""
     if not 1 <= asked.timeout <= 3600:
         raise PodnetError(f"rollback_timeout: {asked.timeout} is not between 1 and 3600 seconds")
     done = converge.converge(
@@ -68,10 +70,11 @@ def present(plan: Plan, node: str, asked: CallOptions) -> Done:
     if done.proof:
         result["proof"] = done.proof
     diffs, warnings = [done.diff()], done.warnings
-    # A change that waits for its confirmation is not the end.
+    # With a timed rollback armed, the call that confirms the change is the last, not this one.
     ends = asked.phase in (COMMIT, ALL) and not done.armed
     if asked.attach and ends:
-        # Imported here: the other phases need none of it, and a host compiles all that it imports.
+        # Imported here, because a host compiles all imports in every call, and other phases need
+        # none of this.
         from . import attachments
 
         attached = attachments.converge(plan, node, done.mtu, asked.check)
@@ -92,7 +95,10 @@ def absent(name: str, check: bool, run: str, over: Sequence[str]) -> Done:
 
 
 def read_proof(text: str | None) -> dict[str, Any] | None:
-    """Read what all hosts returned as proof; None if nobody wants one. Raises PodnetError."""
+    """Parse the option `proof`: host -> what it returned as proof; None if it is empty.
+
+    Raises PodnetError for anything else.
+    """
     if not text:
         return None
     try:

@@ -1,7 +1,7 @@
 """Change one host: apply, look again, undo what failed.
 
-The order of things behind `podnet_network`: hold the lock, look, note what is about to happen,
-apply, and read back whether the kernel took it.
+The module `podnet_network` calls this, which takes the lock, looks, records what it is about to do,
+does it, and reads back whether the kernel has taken all of it.
 """
 
 from __future__ import annotations
@@ -51,21 +51,22 @@ def converge(
 ) -> NetworkResult:
     """Bring this host to the end of `phase`; with `check` only say what that would change.
 
-    A batch that fails is undone, and so is a shift after which a peer does not answer any more: the
-    host is put back into the state it was found in, and the error says so. Raises PodnetError.
+    Raises PodnetError. If a change fails, or a peer stops answering after `shift`, the host is put
+    back into the state in which it was found, and the error says so.
 
-    `proof` is what all hosts told at the end of `prepare`, for `shift`, which is refused where the
-    new way is not proven unless `force_unproven` (see `proof.Proof`). With None nothing is proven.
+    `proof` is what all hosts returned as proof at the end of `prepare`; None switches without
+    proof. `shift` is refused on a host whose new routes are not proven, unless `force_unproven`
+    (see `switch_proof.Proof`).
 
     A change that may cut the SSH session off is undone after `timeout` seconds unless a second
-    call, with `confirming`, comes in over a fresh connection; only that writes the boot files.
+    call, with `confirming`, comes in over a fresh connection; only that call writes the boot files.
 
-    `run` is the run that this belongs to; it is refused where another one has claimed the host that
-    is not among `over`, those that have ended.
+    `run` is the run that this call belongs to. It is refused on a host that another run has
+    claimed, unless that one is among `over`, the runs that have ended.
     """
     if check:
         return outcome(look(plan, name), phase)
-    # Before the lock is taken, which the replay takes, too.
+    # Not under the lock: the replay needs it.
     services.await_replay(plan.name, boot.top(plan.name))
     with held(plan.name):
         if run:
@@ -85,7 +86,7 @@ def converge(
         after = target(seen, phase)
         result = begin(seen, changes(seen.before, after))
         if result.changed:
-            # Until it is done, and if it is undone, devices of before may be there, too.
+            # Until the phase is done, and after it was undone, devices from before may exist, too.
             ahead = replace(
                 record_after(seen, phase, after),
                 phase=phase,
@@ -104,7 +105,7 @@ def converge(
             begun.files[record_file.path(plan.name)] = record.dump(ahead)
             if result.armed:
                 rollback.note_written(plan.name, _written_ahead(plan.name))
-                # What lasts is written when the change is confirmed.
+                # Boot files and units are written only when the change is confirmed.
                 after.files, after.boot = begun.files, begun.boot
                 after.leftovers = begun.leftovers
             result.warnings += _apply_or_undo(seen, begun, after, asked)
@@ -132,18 +133,22 @@ def _arm(seen: Look, after: State, timeout: int, confirming: bool) -> None:
 
 
 def _written_ahead(name: str) -> list[str]:
-    """Return the files that are written before the first change and go back with an undoing."""
+    """Return the paths of files that are written before the first change; an undo restores them."""
     return [record_file.path(name), originals.PATH]
 
 
 def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof | None) -> list[str]:
-    """Lead the host from `begun` to `after`, or back; return what to warn of."""
+    """Change the host from `begun` to `after`; on any error undo it and raise PodnetError.
+
+    `seen` holds the state to go back to. `asked` proves the new routes after they moved, None if
+    there is nothing to prove. Returns warnings.
+    """
     rest = leftovers(begun, after, first=False)
     todo = [one for one in changes(begun, after) if one not in rest]
     todo, last = _record_apart(seen.plan.name, todo)
     paths = _unsettled(seen, todo)
     if seen.record and seen.record.phase != record.DONE:
-        # A record from before it named them.
+        # The run before did not end, and its record may be of a podnet that did not list the units.
         paths += [path for path in boot.unit_files(seen.plan.name) if path not in paths]
     try:
         edge.apply(todo, after)
@@ -173,15 +178,15 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
         raise PodnetError(
             f"{message(error)}. All of this run's changes on this host are undone"
         ) from error
-    # Nothing works by these any more, and there is no way back to them.
+    # Leftovers of flannel go last: nothing uses them any more, and they cannot be brought back.
     edge.apply(rest, after)
     return warnings
 
 
 def _unsettled(seen: Look, todo: Sequence[Change]) -> list[str]:
-    """Return the files whose readers must be told: those that change, and those of a run that died.
+    """Return the paths of files that services must read again: those that `todo` changes, and more.
 
-    That one may have written them without telling anybody.
+    A run that died may have written files and not told the services; the record lists those.
     """
     own = {record_file.path(seen.plan.name)}
     left = seen.record.unsettled if seen.record else []
@@ -189,13 +194,16 @@ def _unsettled(seen: Look, todo: Sequence[Change]) -> list[str]:
 
 
 def _record_apart(name: str, todo: Sequence[Change]) -> tuple[list[Change], list[Change]]:
-    """Return the changes but the record's, and that one: it says that all the others are done."""
+    """Return (the changes without that of the record, that change).
+
+    The record is written last, because it says that all other changes are done.
+    """
     last = [one for one in todo if one.tool == "file" and one.lines == (record_file.path(name),)]
     return [one for one in todo if one not in last], last
 
 
 def _demand_reached(seen: Look, after: State) -> None:
-    """Raise PodnetError naming what the kernel did not take although every command succeeded."""
+    """Raise PodnetError if the host is not as in `after` although every command succeeded."""
     rest = changes(_observe_again(seen, after), after)
     if rest:
         shown = "; ".join(
@@ -226,7 +234,8 @@ def _observe_again(seen: Look, after: State) -> State:
         state.leftovers = dict(flannel.read(seen.plan.name, seen.plan.cni.conf_dir).leftovers)
     if any(port.inner for port in after.ports.values()):
         state.ports = pods.with_inner_ends(state.ports, links)
-    # A pod may come or go meanwhile; what came already has the new MTU from the bridge's.
+    # Pods may come and go meanwhile. One that is gone need not be changed; one that is new has
+    # the bridge's new MTU.
     after.ports = {name: port for name, port in after.ports.items() if name in state.ports}
     state.files = dict(read_files(list(after.files) + list(seen.before.files)))
     state.boot = boot.read(seen.plan.name)
@@ -234,7 +243,10 @@ def _observe_again(seen: Look, after: State) -> State:
 
 
 def _settle_originals(seen: Look, after: State, undone: bool) -> None:
-    """Drop the claim on a sysctl that is back at its old value and no longer needed."""
+    """Forget the original values of sysctls that have them again and are no longer needed.
+
+    `undone`: the changes of this call were undone.
+    """
     name = seen.plan.name
     needed = {
         key
@@ -253,7 +265,7 @@ def _settle_originals(seen: Look, after: State, undone: bool) -> None:
 def remove(name: str, check: bool, run: str = "", over: Sequence[str] = ()) -> NetworkResult:
     """Remove all that network `name` has on this host, and put back the sysctls it changed.
 
-    `run` and `over` are as in `converge`: a host that another run has claimed is left alone.
+    `check`, `run` and `over` are as in `converge`. Raises PodnetError.
     """
     demand_root()
     if check:
@@ -261,7 +273,7 @@ def remove(name: str, check: bool, run: str = "", over: Sequence[str] = ()) -> N
     with held(name):
         if run:
             claim.renew(name, run, over)
-        # Before all else: its timer would build again what is removed.
+        # First of all: the timer of a rollback would restore what is removed here.
         notes = rollback.settle(name)
         notes += proofs.end(name)
         result, after = _removal(name)
@@ -306,6 +318,6 @@ def _removal(name: str) -> tuple[NetworkResult, State]:
     own = [record_file.path(name), *boot.own_paths(name)]
     before.files = dict(read_files([*own, *map(files.beside, own)]))
     before.boot = boot.read(name)
-    # A device that is gone has no sysctls to put back.
+    # Sysctls of devices that are gone cannot be put back.
     after = State(sysctls={key: val for key, val in restorable.items() if key in before.sysctls})
     return NetworkResult(changes(before, after), warnings), after

@@ -1,4 +1,4 @@
-"""What a host has of a network, as plain data; and what a run would change there."""
+"""What a host has of a network, as JSON types, and what a run would change there."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def plain(state: State) -> dict[str, Any]:
 
 
 def _may_be_timed(seen: Look) -> bool:
-    # Late: a host with nothing to do needs none of it.
+    # Imported here, because a host compiles all imports in every call, and most need none of this.
     from . import rollback
 
     return rollback.may_endanger([seen.before, seen.final], rollback.client())
@@ -75,7 +75,7 @@ def pending(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return (what a run would change, warnings); raises PodnetError for what prevents a run.
 
-    Check and run agree because this calls what they call.
+    It calls the same functions as check mode and a real run, so it cannot differ from them.
     """
     seen = look(plan, node)
     found = target.outcome(seen, ALL)
@@ -102,11 +102,11 @@ def pending(
 
 
 def _demand_room(seen: Look, cni_install: str) -> None:
-    """Raise PodnetError where the files of a run cannot be written."""
+    """Raise PodnetError if a directory that a run writes to is full or read-only."""
     where = directories(seen.plan)
     if cni_install != "none":
         where += ["/opt/podnet", seen.plan.cni.bin_dir]
-    # Batches of some lines a peer, and the ones from before until they are replaced.
+    # 1 KiB for each node: batches have some lines for each peer, and old and new ones coexist.
     found = edge.unwritable(where, 1024 * len(seen.plan.nodes))
     if found:
         problems = preflight.full_or_read_only(seen.node.name, found)

@@ -29,12 +29,13 @@ from ..state.state import State
 
 
 class Look(NamedTuple):
-    """A host as it was found: `before` is ours there, `final` what the plan wants in the end.
+    """A host as it was found: `before` is what it has of the network, `final` what it must have.
 
-    `switching` tells that the plan's parameters are not those that the host last reached, so all
-    hosts have to go through the change in step. `strict` is about rp_filter (phases.target).
-    `held` is the VTEP's MAC that peers know, where another one is wanted (phases.target).
-    `managers` are those of `others.SIGNS` that are there and that podnet may write drop-ins for.
+    `record` is None before the first run. `switching`: packets are about to take another way, so
+    all hosts have to go through the phases together. `strict` and `held` are as in
+    `state.phases.target`. `restored` are the sysctls in `final` that are put back to the values
+    they had before podnet. `managers` are the tools of `state.managers.SIGNS` that are on the host
+    and for which podnet may write drop-ins.
     """
 
     plan: Plan
@@ -54,8 +55,8 @@ class Look(NamedTuple):
 def look(plan: Plan, name: str) -> Look:
     """Read the host and decide what it must have.
 
-    `name` is the host's in the plan. Raises PodnetError for everything that stands in the way;
-    nothing has been changed then.
+    `name` is the host's in the plan. Nothing is changed. Raises one PodnetError for all that
+    prevents a run.
     """
     run.demand_root()
     for tool in ("ip", "bridge", "nft"):
@@ -142,23 +143,29 @@ def look(plan: Plan, name: str) -> Look:
 def _foreseen(
     node: Node, asked: preflight.Questions, devices: Sequence[preflight.Device]
 ) -> list[str]:
-    """Ask the host, and return what would fail half-way through a change."""
+    """Ask the host the questions in `asked`; return what would make a change fail half-way.
+
+    `devices` are the VXLAN devices on the host that are not this network's.
+    """
     return preflight.problems(node, asked, edge.ask(asked), devices)
 
 
 def _forward(
     plan: Plan, node: Node, seen: eyes.Observation, before: State, final: State
 ) -> list[str]:
-    """Add what accepts pods' packets in chains of others, or return what that is left to."""
+    """Add the accept rules that pods need in foreign chains to `final`; return warnings.
+
+    With podnet_manage_forward: false nothing is added, and the warnings say what is missing.
+    """
     if "forward" in node.leave_alone:
         return forward.left_alone(plan, node, seen.forwarders, final)
     return forward.add(plan, node, seen.forwarders, before, final)
 
 
 def _led_away(plan: Plan, node: Node, switching: bool, warnings: list[str]) -> list[str]:
-    """Return what makes a switch pointless: policy rules of others; add the rest to `warnings`.
+    """Return foreign policy rules that prevent a switch, as messages; add others to `warnings`.
 
-    A switch moves routes that such packets do not take.
+    Packets that such a rule takes do not use the routes that a switch moves.
     """
     taken, doubtful = policy.tell(rules.read(plan, node))
     warnings += doubtful + ([] if switching else taken)
@@ -168,7 +175,7 @@ def _led_away(plan: Plan, node: Node, switching: bool, warnings: list[str]) -> l
 def _keep_bridge_mac(
     plan: Plan, node: Node, known: Record | None, adoption: adopt.Adoption, final: State
 ) -> None:
-    """Leave an adopted bridge its MAC: running pods know their gateway by it."""
+    """Let an adopted bridge keep its MAC, which running pods have as that of their gateway."""
     mac = known.bridge_mac if known else adoption.bridge_mac
     if mac and mac != bridge_mac(node):
         final.links[plan.bridge] = final.links[plan.bridge]._replace(mac=mac)
@@ -177,7 +184,7 @@ def _keep_bridge_mac(
 def _meet_flannel(
     plan: Plan, node: Node, links: list[dict[str, Any]], known: Record | None
 ) -> adopt.Adoption:
-    """Look for flannel where it can be: before the first run, and where it is to be adopted."""
+    """Look for flannel if it is to be adopted, before the first run, or if it ran since boot."""
     if not node.adopt and known is not None and not flannel.has_environment():
         return adopt.Adoption()
     return adopt.meet(plan, node, links, known, flannel.read(plan.name, plan.cni.conf_dir))
@@ -190,12 +197,15 @@ def _take_routes(
     seen: eyes.Observation,
     final: State,
 ) -> tuple[dict[str, str], list[str]]:
-    """Add flannel's to what is ours before; return the routes of others, and what to tell."""
+    """Count flannel's routes as the network's own if it is adopted.
+
+    Returns (foreign routes: destination -> route, warnings).
+    """
     if not adoption.active:
         return seen.foreign, []
     seen.state.leftovers = dict(adoption.leftovers)
     cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
-    # A route over a device that is ours from now on may be flannel's all the same.
+    # The network's own VXLAN device was flannel's until now, so routes over it may be flannel's.
     kept = _all_podnet(seen.links) - {plan.device}
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
     _, foreign = eyes.read_routes(families, cidrs, set(final.routes), kept)
@@ -205,7 +215,7 @@ def _take_routes(
 def _is_switching(
     plan: Plan, known: Record | None, adoption: adopt.Adoption, before: State, final: State
 ) -> bool:
-    """Whether all hosts must keep step, because packets are about to take another way."""
+    """Whether packets are about to take another way, so that all hosts must change in phases."""
     if known is None:
         return adoption.active and adopt.must_switch(plan, before, final)
     return (
@@ -216,7 +226,10 @@ def _is_switching(
 
 
 def _managers(node: Node) -> frozenset[str]:
-    """Return which tools are here that might take our devices and routes for theirs."""
+    """Return the tools on the host that podnet has to configure, so that they leave its work alone.
+
+    Those that the user wants left alone are not among them.
+    """
     alone = {"networkd": {others.NETWORKD, others.NETWORK_MANAGER}, "forward": {others.FIREWALLD}}
     left = {tool for word in node.leave_alone for tool in alone.get(word, ())}
     return frozenset(
@@ -227,7 +240,7 @@ def _managers(node: Node) -> frozenset[str]:
 def _own_files(name: str, managers: frozenset[str]) -> list[str]:
     """Return the paths where files of this network may lie.
 
-    What another network of the host wants, too, is not ours to remove.
+    Files that another network of the host needs, too, are among them only if this one wants them.
     """
     wanted = [*boot.unit_files(name), *others.drop_ins(name, (), managers, {})]
     return [*boot.own_paths(name), *wanted]
@@ -239,7 +252,10 @@ def bridge_mtu(plan: Plan, node_name: str) -> int:
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (path, content) of those files that exist; "-> TARGET" for a symbolic link."""
+    """Return (path, content) of those files that exist; "-> TARGET" for a symbolic link.
+
+    Raises PodnetError for what is neither, or cannot be read.
+    """
     found = []
     for path in dict.fromkeys(paths):
         if Path(path).is_symlink():
@@ -252,12 +268,12 @@ def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _all_podnet(links: Sequence[dict[str, Any]]) -> set[str]:
-    """Return the devices of all networks of podnet: none of them is underlay for another."""
+    """Return the devices of all podnet's networks; none of these is underlay for another one."""
     return {link["ifname"] for link in links if str(link.get("ifalias", "")).startswith("podnet:")}
 
 
 def _refusal(plan: Plan, node: Node, problems: Sequence[str]) -> PodnetError:
-    """Return the error that names all that stands in the way of a run, at once."""
+    """Return one error that names all problems, and directories that cannot be written to."""
     where = edge.unwritable(directories(plan), 0)
     found = [*problems, *preflight.full_or_read_only(node.name, where)]
     return PodnetError(preflight.refusal(node.name, found))
@@ -270,7 +286,10 @@ def directories(plan: Plan) -> list[str]:
 
 
 def _add_neighbours(plan: Plan, node: Node, host: HostView, final: State) -> list[str]:
-    """Make room in the kernel's neighbour tables where the node may; return what to warn of."""
+    """Raise the limits of the kernel's neighbour tables in `final` if they are too low.
+
+    With podnet_manage_neighbours: false they stay, and warnings are returned instead.
+    """
     needed = neighbours.needed(node, host, final)
     values = eyes.read_sysctls(neighbours.limits(needed))
     if not node.manage_neighbours or not values:
@@ -278,7 +297,7 @@ def _add_neighbours(plan: Plan, node: Node, host: HostView, final: State) -> lis
     noted = originals.load()
     first = {key: str(noted.get(key, {}).get("value", val)) for key, val in values.items()}
     for key, value in neighbours.raised(needed, first).items():
-        # Somebody may have raised it further.
+        # Never lower a limit that somebody has raised further.
         final.sysctls[key] = max(value, values.get(key, value), key=int)
     return []
 
@@ -305,7 +324,7 @@ def _taken_names(
 
 
 def _stranded_pods(node: Node, before: State, final: State) -> list[str]:
-    """Say which subnet or bridge would be taken away from under running pods."""
+    """Return a problem if the change would remove the bridge or subnet of running pods."""
     lost = [
         f"{cidr} on {dev}"
         for dev, cidr in before.addresses
@@ -327,11 +346,11 @@ def _stranded_pods(node: Node, before: State, final: State) -> list[str]:
 
 
 def _recognise_renamed(before: State, final: State) -> None:
-    """Mark a desired VXLAN device that exists under another name, so that it is renamed.
+    """Mark a wanted VXLAN device that exists under another name, so that it is renamed.
 
-    The kernel has no two devices with one VNI and port (vxlan_vni_in_use in vxlan_core.c), so a
-    new name cannot be made beside the old one. A user may also go back to parameters whose device
-    was already put aside for others.
+    Its mark is the existing device's ifindex. The kernel allows no two devices with the same VNI
+    and port (vxlan_vni_in_use in vxlan_core.c), so the new one cannot be made beside the old one.
+    This happens, too, when a user goes back to parameters whose device was renamed aside earlier.
     """
     for name, link in final.links.items():
         if link.kind != "vxlan":
@@ -358,10 +377,11 @@ def _add_router_advertisements(plan: Plan, node: Node, host: HostView, final: St
 
 
 def _add_loose(plan: Plan, node: Node, host: HostView, final: State) -> dict[str, str]:
-    """Loosen a strict rp_filter where packets come in by another way than replies go out.
+    """Loosen a strict rp_filter where packets come in by another device than replies go out by.
 
-    The kernel takes max(all, device). A switch makes `all` loose for its time, so what counts is
-    the value to which that goes back. Returns what can be put back (originals.restorable).
+    The kernel uses the maximum of `all` and the device's own value. A switch sets `all` to loose
+    while it lasts, so here the value counts that `all` will be set back to. Returns the sysctls
+    that can be put back (`originals.restorable`).
     """
     restorable = originals.restorable(plan.name)
     claimed = originals.claimed(plan.name)
@@ -375,8 +395,10 @@ def _add_loose(plan: Plan, node: Node, host: HostView, final: State) -> dict[str
 
 
 def _is_strict(links: Sequence[dict[str, Any]]) -> bool:
-    """Whether any device drops by strict reverse path; the kernel takes max(all, device)."""
-    # What is made in a switch takes the default.
+    """Whether any device has a strict rp_filter: the kernel uses the maximum of `all` and its own.
+
+    `default` counts, too: devices that are made in a switch get it.
+    """
     keys = [phases.RP_FILTER, "net.ipv4.conf.default.rp_filter"] + [
         f"net.ipv4.conf.{link['ifname'].replace('.', '/')}.rp_filter" for link in links
     ]
@@ -392,7 +414,11 @@ def _add_ports(
     *,
     links: list[dict[str, Any]],
 ) -> None:
-    """Say which running pods must follow the MTU: those that had the bridge's, and larger ones."""
+    """Set the MTU that running pods must have in `final.ports`.
+
+    Pods whose MTU is the bridge's, now or by the record, and pods with a larger one than the
+    bridge will have, get the bridge's new MTU. Others keep theirs.
+    """
     mtu = final.links[plan.bridge].mtu
     if known:
         before.ports.update(pods.strays(links, (node.subnet, node.subnet6)))

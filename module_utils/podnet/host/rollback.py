@@ -1,9 +1,9 @@
 """Undo a change that nobody confirmed: for changes that may cut the controller off.
 
-Before such a change the host arms a systemd timer that runs the way back, a shell script that
-lies ready in /run. The run then comes in over a fresh SSH connection and disarms it. If it cannot,
-the host is back where it was after the timeout, with its old boot files, which are written only
-after the confirmation.
+Before such a change the host arms a systemd timer. It runs a shell script in /run that undoes the
+change. After the change, the run connects again over a fresh SSH connection and disarms the timer.
+If it cannot connect, the script puts the host back into its old state after the timeout. The boot
+files are still the old ones then: new ones are written only after the confirmation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROC = "/proc"
 def client() -> str:
     """Return the address that the SSH session of this process comes from, "" if there is none.
 
-    sshd(8) sets SSH_CONNECTION; sudo(8) drops it, so the parents are asked, too.
+    sshd(8) sets SSH_CONNECTION; sudo(8) drops it, so parent processes' environments are read, too.
     """
     pid = "self"
     for _ in range(20):
@@ -49,7 +49,7 @@ def client() -> str:
 
 
 def endangers(before: State, after: State, address: str) -> bool:
-    """Whether packets to `address` take another way after the change than before it."""
+    """Whether packets to `address` take another way in state `after` than in `before`."""
     if not address:
         return False
     try:
@@ -60,7 +60,10 @@ def endangers(before: State, after: State, address: str) -> bool:
 
 
 def may_endanger(states: Sequence[State], address: str) -> bool:
-    """Whether some change among `states` may be timed: packets to `address` pass what is ours."""
+    """Whether packets to `address` use routes or devices of podnet's in one of `states`.
+
+    Only then can a change between them need a timed rollback.
+    """
     try:
         target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     except ValueError:
@@ -69,10 +72,13 @@ def may_endanger(states: Sequence[State], address: str) -> bool:
 
 
 def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:
-    """Return our way to `target`: route, device, next hop's MAC, and the host behind that."""
+    """Return how `state` routes to `target`: route, device, next hop's MAC, its FDB entry.
+
+    Two of these are equal if packets take the same way.
+    """
     best: tuple[int, str] = (-1, "")
     routes = [(destination.split(" ")[0], body) for destination, body in state.routes.items()]
-    # An address brings a route to its prefix with it.
+    # The kernel adds a route to the prefix of each address.
     routes += [(cidr, f"dev {device}") for device, cidr in state.addresses]
     for destination, body in routes:
         network = ipaddress.ip_network(destination, strict=False)
@@ -84,7 +90,7 @@ def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) ->
     mac = state.neighbours.get((device, gateway))
     link = state.links.get(device)
     if link:
-        # Numbers and marks lead nowhere, nor does the MAC of a bridge.
+        # Where packets go does not depend on ifindex and alias, nor on a bridge's MAC.
         link = link._replace(ifindex=0, alias="", mac=link.mac if link.kind == "vxlan" else "")
     return best, link, mac, state.fdb.get((device, mac or ""))
 
@@ -108,22 +114,22 @@ def _unit(name: str) -> str:
 def arm(
     name: str, way_back: Sequence[Change], kept: Mapping[str, str | None], timeout: int
 ) -> None:
-    """Arm the timer: after `timeout` seconds `way_back` is applied, and files are as they were.
+    """Arm the timer: after `timeout` seconds it applies `way_back` and restores files.
 
-    `kept` maps the paths of files that podnet is about to write to their text, None where there is
-    no file; see `note_written`. Raises PodnetError when the timer cannot be armed; nothing was
-    changed then.
+    `kept` maps the paths of files that podnet is about to write to their present text, None where
+    there is no file; `note_written` must follow the writing. Raises PodnetError when the timer
+    cannot be armed; nothing was changed then.
     """
     if shutil.which("systemd-run", path=SEARCH) is None:
         raise PodnetError(
             "this change may cut the controller off, and without systemd-run the host cannot undo "
             "it by itself. Run podnet from a host outside of the pod network"
         )
-    # A run that was killed while it disarmed may have left the timer alone, whose name we need.
+    # A run that was killed while disarming may have left its timer, whose name is needed now.
     _disarm(name)
     top = _directory(name)
     try:
-        # Made here, because what `files` makes it remembers in /etc.
+        # Not by `files.make_directories`, which would remember the directory in /etc.
         top.mkdir(mode=0o700)
         for number, text in enumerate(kept.values()):
             if text is not None:
@@ -151,7 +157,10 @@ def arm(
 
 
 def note_written(name: str, paths: Sequence[str]) -> None:
-    """Keep what was written into the files of `arm`: only if it still stands it is undone."""
+    """Note the present text of the files given to `arm`, in the same order.
+
+    The timer restores a file only if it still holds this text.
+    """
     for number, path in enumerate(paths):
         text = files.read_text(path)
         if text is not None:
@@ -161,16 +170,17 @@ def note_written(name: str, paths: Sequence[str]) -> None:
 def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
     """Return the shell script that applies changes without podnet, then puts files back.
 
-    It goes on after a command that fails: half a way back is better than none. Raises PodnetError
-    for a change that no script can make; nothing has been changed then.
+    The script goes on after a command that fails: to undo a part is better than nothing. Raises
+    PodnetError for a change that no script can make.
     """
     top = _directory(name)
     lines = [
         "# Made by podnet: the way back from a change that may have cut the controller off.",
         f"export LC_ALL=C PATH={SEARCH}",
-        # Longer than a tool may take that hangs (kernel/run.py), and its undoing.
+        # A run that holds the lock may take that long: a tool that hangs is killed after 60 s
+        # (kernel/run.py), and then the run undoes its changes.
         f"exec 9>>{DIRECTORY}/{name}.lock; flock -w 150 9",
-        # Whoever confirms takes this directory away first.
+        # A confirmation removes this directory first, so without it there is nothing to undo.
         f"[ -d {top} ] || exit 0",
         f"rm -rf {top}.running; mv {top} {top}.running",
     ]
@@ -211,7 +221,7 @@ def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
 
 
 def confirm(name: str) -> None:
-    """Disarm the timer; raise PodnetError if it fired, so the host is back where it was."""
+    """Disarm the timer; raise PodnetError if it has fired, so that the change is undone."""
     undone = _fired(name)
     if undone:
         raise PodnetError(
@@ -223,9 +233,9 @@ def confirm(name: str) -> None:
 
 
 def settle(name: str) -> list[str]:
-    """Clear what an earlier run left: a timer that is still armed, the mark of one that fired.
+    """Remove what an earlier run left: a timer that is still armed, or the mark of one that fired.
 
-    Returns what to tell the user. That we are here means that the host can be reached.
+    Returns messages for the user. A timer is needed no longer: this call has reached the host.
     """
     notes = []
     if _directory(name).is_dir():
@@ -235,7 +245,8 @@ def settle(name: str) -> list[str]:
             "timed rollback was disarmed"
         )
     if _running(name).is_dir():
-        # Its lock is ours now, so the script is dead: what it left is what the run mends.
+        # The script holds the network's lock while it works. This call holds it now, so the script
+        # is dead; the run repairs what it left.
         shutil.rmtree(_running(name), ignore_errors=True)
         notes.append("the timed rollback of an earlier run was cut short")
     undone = _fired(name)
@@ -250,7 +261,7 @@ def is_armed(name: str) -> bool:
 
 
 def _fired(name: str) -> str:
-    """Return when the rollback fired, "" if it did not; forget it."""
+    """Return when the rollback fired, "" if it did not, and remove the mark that says so."""
     try:
         text = _marker(name).read_text().strip()
     except FileNotFoundError:
@@ -261,9 +272,9 @@ def _fired(name: str) -> str:
 
 
 def _disarm(name: str) -> None:
-    # First the script's directory: a timer that fires now finds nothing to do.
+    # First the script's directory: if the timer fires now, the script finds nothing to do.
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(_directory(name))
-    # The service, too: one that waits for the lock that we hold must not run what comes next.
+    # Stop the service, too: it may be waiting for the lock that this call holds.
     run(["systemctl", "stop", f"{_unit(name)}.timer", f"{_unit(name)}.service"])
     run(["systemctl", "reset-failed", f"{_unit(name)}.timer", f"{_unit(name)}.service"])

@@ -1,9 +1,10 @@
-"""Prove a switch while it can still be stopped: the new way before routes move, the real one after.
+"""Prove that a switch works: over the new routes before pods' packets use them, and again after.
 
-At the end of `prepare` each host makes a pod (`probe_pod`) whose packets, and they alone, take the
-routes that the switch will move to (`kernel.sideway`). At the beginning of `shift` every host asks
-all others' pods over that way; what is not answered stops the host before its routes move. Then
-they move, the way of its own goes, and the same is asked once more. `commit` takes the pod away.
+At the end of `prepare` each host makes a probe pod (`probe.probe_pod`). Its packets alone take the
+routes that the switch will install, from a table of their own (`kernel.source_route`). At the
+beginning of `shift` every host probes the pods of all others over these routes; without an answer
+the host stops before its own routes move. Otherwise they move, the table is removed, and the same
+is probed once more. `commit` removes the pod.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from ..state.backends.base import peers
 from ..state.state import State
 from .look import Look
 
-#: What a host tells the others of its pod, so that they can ask it.
+#: The fields of its pod (`probe_pod.Pod`) that a host returns, so that others can probe it.
 TOLD = ("address", "address6", "mtu", "udp", "tcp")
 
 
 def begin(seen: Look, after: State) -> dict[str, Any]:
-    """Make this host's pod and the way of its own; return what others need to know to ask it.
+    """Make this host's probe pod and its routes; return what others need in order to probe it.
 
-    `after` is the state that `prepare` ended in. ``{"why": ...}`` says why there is no pod; a
-    network of one host has nothing to prove, and {} is returned.
+    `after` is the state that `prepare` ended in. If there is no pod, the result is ``{"why":
+    REASON}``; for a network of one host, which has nothing to prove, it is {}.
     """
     others = peers(seen.plan, seen.node)
     if not others:
         return {}
-    # Late, all of it: one phase of three needs it, and a host compiles all that it imports.
+    # Imported here, because a host compiles all imports in every call, and most need none of this.
     from ..kernel import source_route
     from ..probe import probe_pod
 
     families = [6 if ":" in one else 4 for one in (seen.node.subnet, seen.node.subnet6) if one]
     subnets = {one for peer in others for one in (peer.subnet, peer.subnet6) if one}
-    # Of IPv6, a VTEP's own address has a route, too: the first one of its subnet.
+    # For IPv6, peers' VTEP addresses (the first of their subnets) have routes of their own.
     firsts = {f"{one.partition('/')[0]}/128" for one in subnets if ":" in one}
     wanted = subnets | firsts
     routes = {where: body for where, body in seen.final.routes.items() if where in wanted}
@@ -59,7 +60,10 @@ def begin(seen: Look, after: State) -> dict[str, Any]:
 
 
 def end(name: str) -> list[str]:
-    """Take pod, responder, rule and routes away, also those of a run that died; return warnings."""
+    """Remove the pod, its responder, rule and routes, even if a killed run made them.
+
+    Returns warnings.
+    """
     if not Path(DIRECTORY, name, "probe.json").exists():
         return []
     from ..probe import probe_pod
@@ -68,14 +72,17 @@ def end(name: str) -> list[str]:
 
 
 def _configuration(seen: Look, mtu: int) -> str:
-    """Return the node's CNI configuration, with the MTU that pods have between the phases."""
+    """Return the text of the node's CNI configuration, with `mtu` (bytes) instead of its own.
+
+    Raises PodnetError if the configuration on the host is damaged.
+    """
     from ..cni import configuration
     from ..keep import files
 
     path = f"{seen.plan.cni.conf_dir}/{seen.plan.cni.conf_name}"
     text = files.read_text(path)
     if text is None:
-        # On a host that is being adopted, pods hold leases of another network.
+        # No configuration yet. If flannel is being adopted, pods hold leases of its network.
         held = [
             address
             for name in _lease_networks(configuration.LEASES)
@@ -112,14 +119,14 @@ def _own(seen: Look, addresses: Sequence[str]) -> list[str]:
 
 
 class Proof:
-    """What this host finds out about its peers in `shift`.
+    """Probes of the peers' pods, from this host's pod, in `shift`.
 
-    `targets` is node -> what `begin` returned there. With `forced`, what is not proven is told and
-    the switch goes on; what was proven before must still be after.
+    `targets` is node -> what `begin` returned there. With `forced`, a pair of hosts that is not
+    proven before the routes move is only a warning; pairs that are must still work afterwards.
     """
 
     def __init__(self, seen: Look, targets: Mapping[str, Any], forced: bool) -> None:
-        """Read this host's pod."""
+        """Take what `begin` returned on this host and on the peers; nothing is probed yet."""
         self.plan: Plan = seen.plan
         self.node = seen.node
         self.own: Mapping[str, Any] = targets.get(self.node.name) or {
@@ -130,9 +137,9 @@ class Proof:
         self.known: dict[tuple[str, str], str] = {}
 
     def new_way(self) -> list[str]:
-        """Ask over the way of its own; return what to warn of.
+        """Probe over the new routes, before pods' packets use them; return warnings.
 
-        Raises PodnetError when a pair is not proven and nobody has forced it.
+        Raises PodnetError when a pair of hosts is not proven, unless `forced`.
         """
         others = [one.name for one in peers(self.plan, self.node)]
         if not others:
@@ -157,9 +164,9 @@ class Proof:
         )
 
     def real_way(self) -> None:
-        """Ask again, after the routes moved, over the way that all pods take from now on.
+        """Probe again after the routes moved, over those that all pods use from now on.
 
-        Raises PodnetError naming what was answered before and is not any more.
+        Raises PodnetError naming the peers that answered before and do not now.
         """
         from ..probe import probe_pod
 
@@ -173,7 +180,7 @@ class Proof:
             )
 
     def _ask(self) -> dict[tuple[str, str], str]:
-        """Return what does not work: (node, IPv4 or IPv6) -> fault."""
+        """Probe all peers' pods; return (node, "IPv4" or "IPv6") -> fault for those that fail."""
         from ..probe import probe_pod, questions
 
         if "why" in self.own:
@@ -205,7 +212,7 @@ class Proof:
 
 
 def _told(faults: Mapping[tuple[str, str], str]) -> list[str]:
-    """Return the faults, those alike in one line: "n2, n3 (IPv4): no reply"."""
+    """Return lines that name the faults, equal ones together: "n2, n3 (IPv4): no reply"."""
     alike: dict[tuple[str, str], list[str]] = {}
     for (name, family), fault in faults.items():
         alike.setdefault((family, fault), []).append(name)

@@ -1,7 +1,6 @@
-"""One network on one host: what a phase would change there.
+"""One network on one host: the state that a phase ends in, and what it changes.
 
-`look` reads the host; this decides, and `converge` does it. What is desired, what differs and how
-it is written stand in modules of their own.
+`look` reads the host, this module decides, and `converge` makes the changes.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from .look import Look
 class NetworkResult:
     """What a call did or, in check mode, would do.
 
-    `armed`: a timed rollback waits for a confirmation. `mtu` is what pods have in the end. `proof`
-    is what other hosts need for asking this one (`switch_proof.begin`).
+    `switching` is as in `Look`. `armed`: a timed rollback waits for a confirmation. `mtu` is what
+    pods have in the end, in bytes. `proof` is what other hosts need to probe this one
+    (`switch_proof.begin`).
     """
 
     changes: list[Change]
@@ -50,7 +50,8 @@ class NetworkResult:
 def outcome(seen: Look, phase: str) -> NetworkResult:
     """Return what `phase` would change on a host that was looked at.
 
-    The phases before it are taken as done, so a check of all three shows each change once.
+    It assumes that the phases before `phase` are done, so a check of all three shows each change
+    once.
     """
     before = seen.before
     for earlier in phases.PHASES[: phases.PHASES.index(phase)] if phase != phases.ALL else ():
@@ -59,7 +60,7 @@ def outcome(seen: Look, phase: str) -> NetworkResult:
 
 
 def begin(seen: Look, todo: list[Change]) -> NetworkResult:
-    """Return the outcome of a call that changes `todo` on a host that was looked at."""
+    """Return the result of a call that makes the changes `todo` on a host that was looked at."""
     mtu = seen.final.links[seen.plan.bridge].mtu
     return NetworkResult(todo, seen.warnings, seen.switching, mtu=mtu)
 
@@ -77,7 +78,7 @@ def target(seen: Look, phase: str) -> State:
     after.files[record_file.path(seen.plan.name)] = record.dump(record_after(seen, phase, after))
     lasting = after.copy()
     if phase in (phases.COMMIT, phases.ALL):
-        # A value that is put back is the host's own again: its boot files set it, not ours.
+        # A sysctl that is put back is the host's again, so podnet's boot files do not set it.
         lasting.sysctls = {
             key: value for key, value in after.sysctls.items() if key not in seen.restored
         }
@@ -121,13 +122,13 @@ def _known_mac(seen: Look, finished: bool) -> str:
 
 
 def devices(seen: Look, after: State) -> list[str]:
-    """Return the names of all devices that are ours before, after or between."""
+    """Return the names of this network's devices before, during and after the change to `after`."""
     recorded = seen.record.devices if seen.record else []
     return sorted({*recorded, *seen.before.links, *after.links})
 
 
 def cidrs(seen: Look) -> list[str]:
-    """Return the ranges that routes of ours may lie in, by the plan and by the record."""
+    """Return the ranges (CIDR) of this network by the plan and by the record."""
     own = [one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
     recorded = seen.record.cidrs if seen.record else []
     return own + [one for one in recorded if one not in own]

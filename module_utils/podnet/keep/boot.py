@@ -1,9 +1,9 @@
 """The files that rebuild the network at boot, without podnet, Python or a controller.
 
 They are plain input of `ip -batch`, `bridge -batch`, `nft -f` and sysctl, which a script feeds to
-them (`replay`). They lie together in /etc/podnet/NAME/boot, a link to the directory that holds one
-whole state. A new state
-is written beside it, and then the link is moved: a power cut leaves one or the other.
+these tools (`replay`). /etc/podnet/NAME/boot is a link to a directory that holds all files of one
+state. A new state is written to a directory beside that one, and then the link is moved: a power
+cut leaves either the old state or the new.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ UNIT = f"{SYSTEMD}/podnet@.service"
 WAIT_UNIT = f"{SYSTEMD}/podnet-wait@.service"
 ONLINE_UNIT = f"{SYSTEMD}/podnet-online@.service"
 
-#: A oneshot that stays "active" tells `systemctl status` what was replayed. It comes after all
-#: that load rules or settings of their own at boot, and before all that start pods. It does not
-#: wait for the network to be online: that may take minutes, and pods' start with it.
+#: It stays "active" when it is done (RemainAfterExit), so `systemctl status` shows what was
+#: replayed. It is ordered after services that load firewall rules or sysctls at boot, and before
+#: those that start pods. It does not wait for network-online.target, which may take minutes: pods
+#: would start only after that.
 UNIT_TEXT = f"""\
 # Made by podnet. Rebuilds the pod network %i from the files in /etc/podnet/%i/boot.
 [Unit]
@@ -56,7 +57,8 @@ TimeoutStartSec=120
 WantedBy=multi-user.target
 """
 
-#: Nothing is ordered after it, so that nobody waits for it. It starts the unit above at its end.
+#: Starts when the unit above has failed, tries until all is replayed, and then starts that unit
+#: again. No unit is ordered after this one, so none waits for it.
 WAIT_TEXT = f"""\
 # Made by podnet. Rebuilds the pod network %i when podnet@%i could not: an address is late.
 [Unit]
@@ -71,7 +73,8 @@ Restart=on-failure
 RestartSec=10
 """
 
-#: Whoever configures links may take addresses away and set them again, and with them go routes.
+#: Replays again once the host's network is up: whatever configures the host's links may remove
+#: addresses and set them again, and the kernel removes the routes over them.
 ONLINE_TEXT = f"""\
 # Made by podnet. Looks at the pod network %i again when the host's own network is up.
 [Unit]
@@ -90,7 +93,7 @@ TimeoutStartSec=120
 WantedBy=network-online.target
 """
 
-#: Files of ours that all networks of a host share; the last network takes them away.
+#: podnet's files that all networks of a host share; they go with the last network.
 SHARED = (UNIT, WAIT_UNIT, ONLINE_UNIT, replay.PATH, managers.NETWORKD_CONF)
 
 
@@ -100,7 +103,10 @@ def wants(name: str) -> str:
 
 
 def unit_files(name: str) -> dict[str, str]:
-    """Return the units, their script and the links that enable them, as `State.files` has them."""
+    """Return path -> content of the units, their script and the links that enable them.
+
+    The content of a link is "-> TARGET", as in `State.files`.
+    """
     return {
         replay.PATH: replay.SCRIPT,
         WAIT_UNIT: WAIT_TEXT,
@@ -117,7 +123,7 @@ def paths(name: str) -> list[str]:
 
 
 def own_paths(name: str) -> list[str]:
-    """Return those of `paths` that go with the network: the shared ones only with the last."""
+    """Return those of `paths` that are removed with the network: SHARED only with the last one."""
     enabled = Path(SYSTEMD).glob("*.wants/podnet@*.service")
     if all(one.name == f"podnet@{name}.service" for one in enabled):
         return paths(name)
@@ -125,9 +131,9 @@ def own_paths(name: str) -> list[str]:
 
 
 def render(state: State) -> dict[str, str]:
-    """Return the boot files that lead from a freshly booted host to `state`.
+    """Return name -> text of the boot files that lead from a freshly booted host to `state`.
 
-    All lines but the creation of devices can be replayed at any time without harm.
+    All lines can be replayed at any time without harm, except those that create devices.
     """
     devices: list[str] = []
     for name, link in sorted(state.links.items(), key=lambda item: item[1].kind):
@@ -166,10 +172,10 @@ def render(state: State) -> dict[str, str]:
 
 
 def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
-    """Return boot files that name the host's own interfaces by the addresses that they serve.
+    """Return the boot files `contents` without names of the host's own interfaces.
 
-    An interface may be called otherwise after a boot. `@4` and `@6` stand for the one that holds
-    the node's address of the family; the file `underlay` has FAMILY ADDRESS NAME of each.
+    An interface may have another name after a boot. So `@4` and `@6` stand for the one that holds
+    the node's IPv4 or IPv6 address; the file `underlay` has a line FAMILY ADDRESS NAME for each.
     """
     result = dict(contents)
     used = []
@@ -196,8 +202,8 @@ def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
 def _ordered(state: State) -> list[str]:
     """Return destinations in an order that depends on nothing but them.
 
-    A peer that moves in the inventory changes no file. Routes to single addresses come first: IPv6
-    gateways need theirs (backends/vxlan.py).
+    So no file changes when a peer moves in the inventory. Routes to single addresses come first:
+    the IPv6 gateways of other routes need them (state/backends/vxlan.py).
     """
     return sorted(state.routes, key=lambda one: (not one.endswith(("/128", "/32")), one))
 
@@ -211,12 +217,15 @@ def _text(lines: Iterable[str]) -> str:
 
 
 def top(name: str) -> str:
-    """Return the path of the directory of the boot files: a link to the one that counts."""
+    """Return the path of the boot files: a link to the directory of the current state."""
     return f"{directory(name)}/boot"
 
 
 def read(name: str) -> dict[str, str]:
-    """Return the boot files that lie on the host, {} where there are none."""
+    """Return name -> text of the boot files on the host, {} where there are none.
+
+    Raises PodnetError if they cannot be read.
+    """
     try:
         paths = sorted(Path(top(name)).iterdir())
         return {one.name: one.read_text() for one in paths if one.is_file()}
@@ -227,7 +236,7 @@ def read(name: str) -> dict[str, str]:
 
 
 def write(name: str, contents: dict[str, str]) -> None:
-    """Replace the boot files by `contents` as one; {} removes them."""
+    """Replace all boot files by `contents` (name -> text) in one step; {} removes them."""
     top = Path(directory(name))
     link = top / "boot"
     if contents:
@@ -246,7 +255,10 @@ def write(name: str, contents: dict[str, str]) -> None:
 
 
 def sweep(name: str) -> None:
-    """Remove the directories of states that the link does not lead to, also a dead run's."""
+    """Remove the directories of states that the link does not lead to.
+
+    An earlier run that was killed may have left one.
+    """
     top = Path(directory(name))
     link = top / "boot"
     keep = os.readlink(link) if link.is_symlink() else ""

@@ -1,10 +1,10 @@
-"""One run at a time over all hosts, although nothing but the hosts knows of two controllers.
+"""Claims: files on the hosts that keep runs from different controllers apart.
 
-`lock` keeps two calls apart on one host; a run is many calls on many hosts. So a run that has
-something to change there leaves a claim on each host when it looks at it, and takes it away with
-its last call. Another run that meets a claim waits a little and then names who holds it. A claim
-dies with its run: at once where the next run comes from the same controller, which can see that
-the process is gone, otherwise after LASTS seconds without a call.
+`lock` keeps two calls apart on one host, but a run is many calls on many hosts. So a run that has
+changes to make leaves a claim on each host when it first looks at the host, and its last call there
+removes the claim. Another run that finds a claim waits a little and then stops, naming the holder.
+A claim whose run has died is void: at once for a run from the same controller, which can see that
+the process is gone, for other runs after LASTS seconds without a call.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ class Claim(NamedTuple):
 
 
 def take(name: str, run: str) -> Claim | None:
-    """Claim this host for `run` unless another run has; return that one's claim, None for ours."""
+    """Claim this host for `run`; return None, or the claim of another run that holds the host.
+
+    Raises PodnetError if `run` is no name of a run.
+    """
     path = _path(name)
     _demand_run(run)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         _write(new, run)
-        # A claim that is there is never replaced, and none is ever seen half-written.
+        # A link neither replaces an existing claim nor shows a half-written one.
         with contextlib.suppress(FileExistsError):
             os.link(new, path)
             return None
@@ -43,7 +46,7 @@ def take(name: str, run: str) -> Claim | None:
             new.unlink()
     holder = _read(path)
     if holder is None:
-        # It went just now.
+        # The other run removed its claim just now.
         return take(name, run)
     if holder.run != run:
         return holder
@@ -52,10 +55,9 @@ def take(name: str, run: str) -> Claim | None:
 
 
 def renew(name: str, run: str, over: Collection[str]) -> None:
-    """Demand that `run` may change this host now, and claim it; call with the host's lock held.
+    """Claim this host for `run`, or raise PodnetError naming the run that holds it.
 
-    `over` are runs that have ended, as the controller knows. Raises PodnetError naming the run that
-    holds the host.
+    `over` are runs that have ended, as the controller knows. The caller holds the network's lock.
     """
     path = _path(name)
     _demand_run(run)
@@ -71,7 +73,7 @@ def renew(name: str, run: str, over: Collection[str]) -> None:
 
 
 def release(name: str, run: str = "") -> None:
-    """Take the claim of `run` away, by default anybody's, and the directory if it is empty then."""
+    """Remove the claim of `run` (default: of any run), and the directory if it is empty then."""
     path = _path(name)
     holder = _read(path)
     if holder and run in ("", holder.run):
@@ -94,7 +96,7 @@ def _write(path: Path, run: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     while True:
         path.parent.mkdir(mode=0o755, exist_ok=True)
-        # The directory may go in between, with a network that is removed.
+        # The removal of a network may remove the directory between these two lines.
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(path, flags, 0o600)
             break

@@ -3,9 +3,9 @@
 A change is computed first (`text_change`, `link_change`), shown (`diff`), and then applied, so
 check mode and a real run cannot differ. A text file is replaced by a rename and never rewritten
 in place: a reader (kubelet watches its directory) sees the old content or the new, and a crash
-leaves one of them. What a new file is made in has one name for each file (`beside`), so what a run
-that died left there is taken away with the next change. A symbolic link where a file of ours
-should be is refused: following it would write where the user did not name.
+leaves one of them. The temporary file for the new content has a fixed name for each path
+(`beside`), so the next change removes one that a killed run left. A symbolic link where a file of
+podnet's should be is refused: to follow it would be to write to a path that the user did not name.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import Any, Iterable, Iterator
 from ..core import flock
 from ..core.errors import PodnetError
 
-#: What podnet knows about a host lies here; one directory in it for each network.
+#: Where podnet keeps what it knows about a host, in one directory for each network.
 STATE = "/etc/podnet"
 
-#: Names, one a line, the directories that were not there before podnet needed them. It is one
-#: list for all networks of a host: the last one to leave removes what the first one made.
+#: File with the paths, one a line, of directories that did not exist before podnet needed them.
+#: All networks of a host share it: the last one removed removes what the first one made.
 DIRECTORIES = STATE + "/directories"
 
 _BESIDE = re.compile(r"\..*\.podnet\Z", re.DOTALL)
 
-#: See `alone`.
+#: The file that `alone` locks.
 LOCK = "/run/podnet.lock"
 
 _HELD: list[int] = []
@@ -103,7 +103,7 @@ class LinkChange:
 
 @dataclass(frozen=True)
 class TreeRemoval:
-    """A directory of podnet's that must go with all that is in it; `entries` names that."""
+    """A directory of podnet's that must go with its contents; `entries` are the names in it."""
 
     path: str
     entries: tuple[str, ...]
@@ -124,7 +124,10 @@ class TreeRemoval:
 
 
 def tree_removal(path: str) -> TreeRemoval | None:
-    """Return what must happen so that the directory `path` is gone, None if it is."""
+    """Return the change that removes the directory `path`, None if there is none.
+
+    Raises PodnetError when something that is no directory is there.
+    """
     found = _lstat(path)
     if found is None:
         return None
@@ -154,16 +157,16 @@ def read_text(path: str) -> str | None:
 
 
 def text_change(path: str, after: str | None, mode: int = 0o644) -> TextChange | None:
-    """Return what must happen so that `path` holds `after` (None: is gone), None if nothing.
+    """Return the change after which `path` holds `after` (None: is gone), None if it does already.
 
-    The file's own mode counts, too. Raises PodnetError when `path` is not a file one may replace.
-    A file that is no UTF-8 text is shown with the damage marked and is replaced like any other.
+    A wrong mode is a change, too. Raises PodnetError when `path` is not a regular file. A file that
+    is no UTF-8 text is replaced like any other; the diff shows its bad bytes as escapes.
     """
     found = _lstat(path)
     if found is None:
         if after is not None:
             return TextChange(path, None, after, None, mode)
-        # A run may have died before the file had its name.
+        # A run may have died before it renamed the temporary file: then that one must go.
         left = beside(path)
         return text_change(left, None) if left and _lstat(left) else None
     _demand_regular(path, found)
@@ -176,7 +179,7 @@ def text_change(path: str, after: str | None, mode: int = 0o644) -> TextChange |
 
 
 def link_change(path: str, after: str | None) -> LinkChange | None:
-    """Return what must happen so that `path` is a link to `after` (None: is gone), or None.
+    """Return the change after which `path` is a link to `after` (None: is gone), None if it is.
 
     Raises PodnetError when something that is no link is there.
     """
@@ -191,15 +194,18 @@ def link_change(path: str, after: str | None) -> LinkChange | None:
 
 
 def beside(path: str) -> str:
-    """Return the name of the file in which the next content of `path` is made, "" for such one."""
+    """Return the path of the temporary file for new content of `path`.
+
+    For a path that is itself that of a temporary file, return "".
+    """
     name = Path(path).name
     return "" if _BESIDE.match(name) else str(Path(path).with_name(f".{name}.podnet"))
 
 
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a whole text file so that it is there completely or not at all, even after a crash.
+    """Write a text file so that it is there completely or not at all, even after a crash.
 
-    Missing directories are made and remembered (`make_directories`).
+    Missing directories are made and remembered (`make_directories`). Raises PodnetError.
     """
     parent = str(Path(path).parent)
     make_directories(parent)
@@ -222,7 +228,10 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
 
 
 def write_link(path: str, target: str) -> None:
-    """Let `path` be a symbolic link to `target`, with no moment at which it leads nowhere."""
+    """Make or replace the symbolic link `path` so that it exists at every moment of a replacement.
+
+    Missing directories are made and remembered. Raises PodnetError.
+    """
     parent = str(Path(path).parent)
     make_directories(parent)
     new = Path(beside(path))
@@ -243,7 +252,7 @@ def _unlink(path: Path) -> None:
 
 
 def remove_file(path: str) -> None:
-    """Remove a file or a link, and what a run that died left of a new one; neither need be."""
+    """Remove a file or a link, and its temporary file (`beside`), if they are there."""
     with _explained("remove", path):
         _unlink(Path(path))
         if beside(path):
@@ -252,9 +261,10 @@ def remove_file(path: str) -> None:
 
 @contextlib.contextmanager
 def alone(wait: float = 20.0) -> Iterator[None]:
-    """Be the only run on this host that replaces files; the kernel lets go when a run dies.
+    """Hold the host's lock for replacing files; the kernel releases it when this process dies.
 
-    Runs of different networks share directories and files. A run may take this more than once.
+    It keeps runs of different networks apart, which share directories and files. A process that
+    holds it may enter again. Raises PodnetError naming the holder after `wait` seconds.
     """
     if _HELD:
         yield
@@ -289,7 +299,7 @@ def make_directories(path: str) -> None:
         if not Path(path).is_dir():
             raise PodnetError(f"{path}: not a directory; move it out of the way")
         return
-    # Written ahead: a run that dies leaves no directory that nobody knows.
+    # Remembered before they are made: a run that dies leaves no unknown directory.
     _remember(missing)
     for one in missing:
         with _explained("make", one), contextlib.suppress(FileExistsError):
@@ -305,12 +315,12 @@ def note_missing_directories(path: str) -> None:
 
 
 def prune_directories(own: Iterable[str] = ()) -> list[str]:
-    """Remove the remembered directories that are empty now, deepest first; return their names.
+    """Remove the remembered directories that are empty now, deepest first; return their paths.
 
-    `own` names further directories that are podnet's by their name. While a network is left that
-    will prune again, all stay remembered: its pods may make one anew that is removed now. After
-    the last one, a directory that still holds something belongs to whoever uses it; the list
-    itself goes, and with it `STATE`.
+    `own` are further directories that are podnet's by their name. While the host has another
+    network, the list of remembered directories stays as it is: that network's pods may cause a
+    directory to be made again. With the last network the list goes, too, and `STATE`; a remembered
+    directory that is not empty then is left to whoever uses it.
     """
     if _lstat(STATE) is None:
         return _remove_empty(own)
@@ -326,7 +336,7 @@ def prune_directories(own: Iterable[str] = ()) -> list[str]:
 
 
 def _remove_empty(paths: Iterable[str]) -> list[str]:
-    """Remove the directories that are empty, deepest first; return their names."""
+    """Remove the directories that are empty, deepest first; return their paths."""
     removed: list[str] = []
     for one in sorted(paths, key=lambda path: (-path.count("/"), path)):
         with contextlib.suppress(OSError):
@@ -393,7 +403,7 @@ def _sync_directory(path: str) -> None:
 
 @contextlib.contextmanager
 def _explained(verb: str, path: str) -> Iterator[None]:
-    """Turn an OSError into the one message that a user needs."""
+    """Turn an OSError into a PodnetError: "PATH: cannot VERB it (reason)"."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One run at a time on a host: a lock that says who holds it."""
+"""A lock for each network on a host: one run at a time, and an error that names the holder."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ _HELD: list[int] = []
 
 
 def handles() -> tuple[int, ...]:
-    """Return the locks that this process holds, for the commands it starts to inherit.
+    """Return the file descriptors of the locks that this process holds, for commands to inherit.
 
-    Whoever is killed leaves a command that goes on for a moment; no other run may begin before it
-    has ended.
+    If this process is killed, the command that it started goes on for a moment. It holds the lock,
+    too, so no other run begins before it has ended.
     """
     return tuple(_HELD)
 
 
 @contextlib.contextmanager
 def held(name: str, wait: float = 20.0) -> Iterator[None]:
-    """Hold the lock of network `name` on this host; the kernel releases it when we die.
+    """Hold the lock of network `name` on this host; the kernel releases it when this process dies.
 
-    Its file goes with the network. Who holds the lock is the only one to make or remove that.
-
-    Raises PodnetError naming the holder after `wait` seconds.
+    The lock's file is removed together with the network; only the holder makes or removes the
+    network's directory. Raises PodnetError naming the holder after `wait` seconds.
     """
     handle = _take(name, time.monotonic() + wait)
     try:
@@ -47,9 +46,9 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
 
 
 def _forget(name: str) -> None:
-    """Remove the lock, which is held, of a network that is not here, and DIRECTORY if it is empty.
+    """Remove the file of a lock that this process holds, and DIRECTORY if it is empty then.
 
-    Who waits for it meanwhile sees that the file is not the one any more, and makes it anew.
+    A run that waits for the lock notices that its file is gone, and makes a new one.
     """
     with contextlib.suppress(FileNotFoundError):
         _path(name).unlink()
@@ -74,7 +73,7 @@ def _take(name: str, deadline: float) -> int:
                 f"({busy}); wait for it to end and run again"
             ) from None
         except FileNotFoundError as error:
-            # The directory went in between, with a network that was removed.
+            # The removal of another network removed the directory between these two lines.
             if time.monotonic() > deadline:
                 raise PodnetError(f"{path}: cannot be made ({error.strerror})") from error
         except OSError as error:
@@ -82,5 +81,5 @@ def _take(name: str, deadline: float) -> int:
 
 
 def _client() -> str:
-    """Return the address that the SSH session comes from, as sshd(8) tells it."""
+    """Return the address that the SSH session comes from (SSH_CLIENT of sshd(8))."""
     return os.environ.get("SSH_CLIENT", "this host").split(" ")[0]

@@ -1,6 +1,6 @@
-"""The values of sysctls from before podnet, `originals.json`, for all networks of a host together.
+"""`originals.json`: the values that sysctls had before podnet, one file for all networks of a host.
 
-The last network that needs a value changed puts it back.
+The last network that needs a sysctl changed puts its value back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ PATH = files.STATE + "/originals.json"
 
 
 def load() -> dict[str, dict[str, Any]]:
-    """Return sysctl key -> {"value": before podnet, "networks": [names that need it changed]}."""
+    """Return sysctl key -> {"value": before podnet, "networks": [names that need it changed]}.
+
+    Raises PodnetError on a damaged file.
+    """
     text = files.read_text(PATH)
     if text is None:
         return {}
@@ -36,12 +39,13 @@ def load() -> dict[str, dict[str, Any]]:
 
 
 def keep(name: str, before: dict[str, str], after: dict[str, str]) -> None:
-    """Note the values of sysctls that network `name` is about to change, where not noted yet.
+    """Record the original values of the sysctls that network `name` needs, unless recorded already.
 
-    Those of devices are noted also where they are right: what a tool sets later is not the host's
-    own, and a change of ip_forward sets them all.
+    `before` and `after` map keys to their values now and to the wanted ones. A key of a single
+    device is recorded even if its value is right already: a change of ip_forward sets those of all
+    devices, and so what stands there later is not the host's own value.
     """
-    # Other networks' runs have the same file.
+    # Runs for other networks write the same file.
     with files.alone():
         originals = load()
         for key, value in after.items():
@@ -54,7 +58,7 @@ def keep(name: str, before: dict[str, str], after: dict[str, str]) -> None:
 
 
 def forget(name: str, keys: list[str]) -> None:
-    """Drop the claim of network `name` on sysctls that it no longer needs."""
+    """Record that network `name` no longer needs the sysctls `keys` changed."""
     with files.alone():
         originals = load()
         for key in keys:
@@ -68,12 +72,12 @@ def forget(name: str, keys: list[str]) -> None:
 
 
 def restorable(name: str) -> dict[str, str]:
-    """Return sysctl key -> original value for those that network `name` alone keeps changed."""
+    """Return sysctl key -> original value for those that no other network than `name` needs."""
     return {key: entry["value"] for key, entry in load().items() if entry["networks"] == [name]}
 
 
 def claimed(name: str) -> list[str]:
-    """Return the sysctls that network `name` has a claim on."""
+    """Return the keys of the sysctls that network `name` needs changed."""
     return [key for key, entry in load().items() if name in entry["networks"]]
 
 

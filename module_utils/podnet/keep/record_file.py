@@ -1,7 +1,7 @@
-"""A network's record on a host, `record.json`.
+"""A network's record on a host, `record.json` (`state.record`).
 
-It is written ahead: before the first change of a phase it says what is under way, so a run that
-died leaves a record from which the next one goes on.
+Before the first change of a phase it is written with what the phase is going to do. So if a run
+dies, the next one knows from the record what it may find.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Units that replay the boot files later than at boot: at an interval, and after networkd's work.
+"""Units that repair drift by replaying the boot files: at an interval, and after networkd's work.
 
-They are there only where the user wants a host to repair itself: other drift stays as it is, for a
-check run to show.
+They exist only where the user wants a host to repair itself (podnet_repair_interval). Without them
+drift stays, for a run in check mode to show.
 
-systemd-networkd takes all addresses off a device that it configures anew, and the kernel then drops
-the routes over it, whatever networkd.conf says. So where networkd runs, a path unit looks at the
-directory where networkd notes that it is done, and the repair need not wait for the timer.
+When systemd-networkd configures a device again, it removes all addresses, and the kernel drops the
+routes over the device, whatever networkd.conf says. So where networkd runs, a path unit watches the
+directory in which networkd notes that it is done with a link; the repair does not wait for the
+timer then.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from .record_file import directory
 
 SYSTEMD = "/etc/systemd/system"
 
-#: networkd replaces a file in it whenever it is done with a link (private data, but its names and
-#: contents do not matter here).
+#: networkd replaces a file in this directory whenever it is done with a link. The files are
+#: networkd's private data, but nothing here depends on their names or contents.
 NETWORKD_STATE = "/run/systemd/netif/links"
 
-# LogLevelMax is for systemd's own words about the unit, too: a repair with nothing to do is silent.
+# LogLevelMax also silences systemd's own messages that it starts and ends the unit: a repair with
+# nothing to do logs nothing.
 _SERVICE = """\
 # Made by podnet. Repairs what differs from the boot files of the pod network {name}.
 [Unit]
@@ -89,7 +91,7 @@ def paths(name: str) -> list[str]:
 def unit_files(name: str, interval: str, networkd: bool) -> dict[str, str]:
     """Return path -> content of the units that a host needs, {} for none.
 
-    `interval` is a time for systemd.time(7), "" for no repair; `networkd` tells that it runs there.
+    `interval` is a time span of systemd.time(7), "" for no repair; `networkd`: it runs on the host.
     """
     if not interval:
         return {}

@@ -1,7 +1,7 @@
 """The script that replays a network's boot files: at boot, and whenever drift is to be repaired.
 
-It is plain POSIX sh with iproute2 and nft, so that a host needs neither podnet nor Python to come
-back. It lies once on a host, for all networks of podnet there.
+It is plain POSIX sh with iproute2 and nft, so a host can rebuild its networks without podnet and
+Python. A host has one copy, which serves all its networks.
 """
 
 from __future__ import annotations
@@ -269,5 +269,6 @@ rm -f "$seen.before"
 exit $status
 """
 
-#: It reads the files of `boot.render` and `endpoint_diff.boot_files`; an empty one is skipped.
+#: It reads the files that `boot.render` and `state.endpoint_diff.boot_files` make; it skips empty
+#: ones.
 SCRIPT = _TEMPLATE.replace("@STATE", STATE).replace("@RUN", DIRECTORY)

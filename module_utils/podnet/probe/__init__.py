@@ -1,6 +1,6 @@
-"""What a proof sends and who answers it, from a pod of its own or from the host.
+"""Probes: what verify.yml and the proof of a switch send from pods and hosts, and what answers.
 
-Comes in here: probes and responders; what answers mean stands in `core.verdict`.
+Comes in here: probes and responders; `core.verdict` says what answers mean.
 
 Runs on: hosts.
 Imports: core, keep, kernel, cni.

@@ -1,13 +1,13 @@
-"""Ask many addresses at once whether they answer, at several sizes, and say why one does not.
+"""Ping many addresses at once, at several sizes, and say why one does not answer.
 
 ICMP and ICMPv6 echo over raw sockets, one per source and family, all in one loop: a thousand
-targets cost little more than one, because everybody waits for the same deadline at most. Packets
-carry "don't fragment" and ignore what the kernel learned about path MTUs (IP_PMTUDISC_PROBE,
-ip(7)), so that a large packet proves the path as it is now. The sockets also receive what routers
-say about packets that they could not deliver (RFC 792, RFC 4443): that is the reason to report.
+targets take little longer than one, because all share one deadline. Packets carry "don't fragment"
+and ignore what the kernel learned about path MTUs (IP_PMTUDISC_PROBE, ip(7)), so that a large
+packet proves the path as it is now. The sockets also receive the ICMP errors in which routers say
+why they could not deliver a packet (RFC 792, RFC 4443).
 
-A socket belongs for ever to the network namespace in which it was made. So one process probes out
-of a pod's namespace and out of the host's at the same time: see `in_netns`.
+A socket belongs to the network namespace in which it was made. So one process can probe from a
+pod's namespace and from the host's at the same time: see `in_netns`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import Mapping, Sequence
 from ..core.errors import PodnetError
 from ..kernel.netns import in_netns
 
-#: Seconds after the start at which a target that has not answered yet is asked again.
+#: Seconds after the start at which requests go to all targets that have not answered yet.
 TRIES = (0.0, 0.4, 1.0)
 
-#: Seconds after which silence is taken for no.
+#: Seconds after which a target without an answer counts as not answering.
 DEADLINE = 2.0
 
 #: The small size in bytes, IP header included: that of an ordinary ping.
@@ -63,13 +63,13 @@ _UNREACHABLE6 = {
     5: "prohibited by a firewall",
     6: "rejected by a route",
 }
-#: What the kernel says to a sender, in words; `udp_tcp` meets the same.
+#: Errors that the kernel returns to the sender -> their meaning; `udp_tcp` uses them, too.
 SEND_ERRORS = {
     errno.ENETUNREACH: "no route to it",
     errno.EHOSTUNREACH: "host unreachable",
     errno.EPERM: "dropped by a firewall on this host",
     errno.EACCES: "prohibited by a route",
-    # What IPv6 says of a neighbour table that is full, and both families of a blackhole.
+    # IPv6 returns it for a full neighbour table, both families return it for a blackhole route.
     errno.EINVAL: "a blackhole route, or a full neighbour table here (sysctl gc_thresh3)",
     errno.ENOBUFS: "a full queue, or a full neighbour table here (sysctl gc_thresh3)",
 }
@@ -77,10 +77,10 @@ SEND_ERRORS = {
 
 @dataclass(frozen=True)
 class Probe:
-    """One question: does `address` answer `source` (a key of the sockets) at `size` bytes?
+    """One question: does `address` answer a packet of `size` bytes from `source`?
 
-    `size` counts the whole IP packet, header included, as an MTU does. `protocol` is icmp, udp or
-    tcp, with the `port` of the other two; see `udp_tcp`.
+    `source` is a key of `namespaces` in `run`. `size` counts the whole IP packet, header included,
+    as an MTU does. `protocol` is icmp, udp or tcp; `port` is for udp and tcp (see `udp_tcp`).
     """
 
     source: str
@@ -91,13 +91,16 @@ class Probe:
 
     @property
     def full(self) -> bool:
-        """Whether more than the small size is asked."""
+        """Whether this is a probe of more than the small size."""
         return self.size > SMALL
 
 
 @dataclass
 class Answer:
-    """What came of a probe: `ok`, or the reason in `error`, with the router that gave it."""
+    """The result of a probe: `ok`, or why not in `error`, and the router that said so ("": none).
+
+    `rtt` is the round-trip time in seconds; only ICMP measures it.
+    """
 
     ok: bool = False
     error: str = ""
@@ -120,9 +123,9 @@ def run(
 ) -> list[Answer]:
     """Send all `probes` and return their answers, in the same order.
 
-    `namespaces` is source -> path of its network namespace ("" for this process's own). Takes
-    `deadline` seconds after the last first packet at most, and only the longest round trip when all
-    answer. Raises PodnetError when a socket cannot be made.
+    `namespaces` is source -> path of its network namespace ("" for this process's own). It returns
+    as soon as all have answered, and at the latest `deadline` seconds after the start, not counting
+    the time for sending. Raises PodnetError when a socket cannot be made.
     """
     if len(probes) * len(tries) > 65536:
         # The sequence number of an echo request has 16 bits.
@@ -146,7 +149,7 @@ def run(
 
 
 class _Round:
-    """The state of one `run`: what was asked when, and what came back."""
+    """The state of one `run`: which requests were sent when, and what came back."""
 
     def __init__(
         self,
@@ -218,7 +221,7 @@ class _Round:
                 answer.error = SEND_ERRORS.get(error.errno or 0, error.strerror or str(error))
 
     def _wait(self, until: float) -> None:
-        """Take answers until that moment, or until nothing is open any more."""
+        """Take answers until the time `until` (time.monotonic), or until all have answered."""
         while self.open:
             left = until - time.monotonic()
             if left <= 0:
@@ -282,7 +285,7 @@ class _Round:
         probe = self.probes[index]
         if probe.address != sender or index not in self.open:
             return
-        # A reply that lost bytes would prove a smaller packet than was asked for.
+        # A reply that lost bytes would prove only a smaller packet than the one that was sent.
         if len(body) != _payload_size(family_of(probe.address), probe.size) + 8:
             return
         sequence = _HEADER.unpack_from(body)[4]
@@ -309,7 +312,7 @@ class _Round:
 
 
 def _open(family: int) -> socket.socket:
-    """Return a raw ICMP socket that hears replies and routers' complaints only."""
+    """Return a raw socket that receives only echo replies and ICMP errors."""
     try:
         if family == 4:
             made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
@@ -346,7 +349,7 @@ def _payload_size(family: int, size: int) -> int:
 
 
 def _request(family: int, identifier: int, sequence: int, token: bytes, size: int) -> bytes:
-    """Return an echo request. The kernel sums ICMPv6 itself (RFC 3542, section 3.1)."""
+    """Return an echo request; for ICMPv6 the kernel adds the checksum (RFC 3542, section 3.1)."""
     payload = token + b"\0" * (_payload_size(family, size) - len(token))
     if family == 6:
         return _HEADER.pack(128, 0, 0, identifier, sequence) + payload

@@ -1,8 +1,8 @@
-"""A temporary pod for probing: made through the node's own CNI configuration, and taken away again.
+"""A temporary pod for probing, made with the node's own CNI configuration and removed afterwards.
 
-A network namespace stands for the pod; the configuration's plugins attach it exactly as they
-attach a container, and a responder listens in it until it is taken away. Before anything is made,
-/run/podnet/NAME/probe.json says what will be, so that the next run clears what a killed one left.
+The pod is a network namespace. The plugins of the configuration attach it exactly as they attach a
+container, and a responder listens in it until it is removed. Before anything is made,
+/run/podnet/NAME/probe.json records it, so that the next run can remove what a killed one left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..keep import files
 from ..kernel.netns import interface_mtu
 from . import responder
 
-#: Namespaces and container ids begin with this, so nobody's pod is ever taken for one of ours.
+#: Namespaces and container ids of probe pods begin with this, so no other pod is taken for one.
 PREFIX = "podnet-probe-"
 
 _NAMESPACES = "/run/netns"
@@ -33,9 +33,10 @@ _NAMESPACES = "/run/netns"
 
 @dataclass(frozen=True)
 class Pod:
-    """What the plugins gave the pod; an address is "" without that family. `mtu` is in bytes.
+    """A probe pod: `netns` is the path of its namespace, `mtu` its MTU in bytes.
 
-    `udp` and `tcp` are the ports on which its responder listens.
+    Addresses and gateways are "" for a family that it does not have. `udp` and `tcp` are the ports
+    on which its responder listens.
     """
 
     netns: str
@@ -49,11 +50,12 @@ class Pod:
 
 
 def make(plan: Plan, node_name: str, text: str | None = None, **more: Any) -> Pod:
-    """Make the pod on this host, which is `node_name` in the plan, in place of an earlier one.
+    """Make the pod on this host, which is `node_name` in the plan; replace an earlier one.
 
-    `text` is the CNI configuration, by default the node's own; `more` is recorded, for whoever
-    removes the pod. Raises PodnetError when there is no CNI configuration, a plugin fails, or the
-    pod does not get the addresses that the plan promises. Nothing is left behind then.
+    `text` is the CNI configuration, by default the node's own. `more` is recorded for `remove`: the
+    routing `table` of the proof, and the directory that host-local `made`. Raises PodnetError when
+    there is no CNI configuration, a plugin fails, or the pod does not get an address of each of the
+    node's subnets. Nothing is left behind then.
     """
     node = plan.nodes.get(node_name)
     if node is None:
@@ -103,7 +105,7 @@ def make(plan: Plan, node_name: str, text: str | None = None, **more: Any) -> Po
 
 
 def read(name: str) -> Pod:
-    """Return the pod that `make` made; raises PodnetError when it is gone."""
+    """Return the pod that `make` recorded; raises PodnetError when there is none, or it is gone."""
     record = _read_record(name)
     try:
         pod = Pod(**record["pod"])
@@ -120,7 +122,7 @@ def read(name: str) -> Pod:
 
 
 def missing_directory(name: str) -> str:
-    """Return the uppermost directory that host-local would have to make for a network, or ""."""
+    """Return the path of the topmost directory that host-local will have to make, "" for none."""
     missing = ""
     for path in (Path(LEASES, name), *Path(LEASES, name).parents):
         if path.exists():
@@ -135,10 +137,10 @@ def exists(name: str) -> bool:
 
 
 def remove(name: str) -> list[str]:
-    """Take the pod away, and whatever a killed run left; return warnings, never fail.
+    """Remove the pod, and whatever a killed run left; return warnings instead of raising.
 
-    Where the plugins cannot do their part (they, or the bridge, are gone), the namespace takes the
-    interface with it, and the address is given back here.
+    If the plugins cannot detach it (they or the bridge are gone), its interface is removed with the
+    namespace, and its lease is removed here.
     """
     warnings: list[str] = []
     record = _read_record(name)
@@ -166,7 +168,7 @@ def remove(name: str) -> list[str]:
             lease.unlink()
     made = str(record.get("made", ""))
     if made and not leases(name):
-        # host-local made its directories for our pod alone.
+        # host-local made these directories for the probe pod, and no other pod uses them.
         shutil.rmtree(Path(LEASES, name), ignore_errors=True)
         above = Path(LEASES)
         with contextlib.suppress(OSError):
@@ -183,7 +185,10 @@ def remove(name: str) -> list[str]:
 
 
 def rejoin(name: str) -> None:
-    """End the way of its own that the pod's packets take (`kernel.sideway`), if they have one."""
+    """Let the pod's packets take the same routes as other pods': remove its `source_route`, if any.
+
+    Raises PodnetError.
+    """
     record = _read_record(name)
     if record.get("table"):
         _drop_way(record)
@@ -199,7 +204,7 @@ def _drop_way(record: Mapping[str, Any]) -> None:
 
 
 def _expire(name: str, namespace: str) -> None:
-    """Remove the pod that nobody has taken away, unless another took its place."""
+    """Remove a pod whose responder's time is up, unless another pod has taken its place."""
     if _read_record(name).get("netns") == namespace:
         remove(name)
 
@@ -217,7 +222,7 @@ def _directory(name: str) -> str:
 def _write_record(name: str, record: Mapping[str, Any]) -> None:
     path = Path(_directory(name))
     try:
-        # Made here and not by files: /run is nothing to remember.
+        # Not by `files.make_directories`, which would remember the directory in /etc.
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PodnetError(f"{path}: cannot make it ({error.strerror})") from error
@@ -233,7 +238,7 @@ def _read_record(name: str) -> dict[str, Any]:
 
 
 def _stale_leases(name: str) -> list[Path]:
-    """Return the lease files of probe pods: all of them are of pods that are going or gone."""
+    """Return host-local's lease files of probe pods, whether these pods still exist or not."""
     stale: list[Path] = []
     try:
         for entry in Path(LEASES, name).iterdir():

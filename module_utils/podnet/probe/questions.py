@@ -1,8 +1,8 @@
-"""What one host probes in a proof of the network, and the short summary of what came of it.
+"""Which probes one host sends to prove the network, and a short summary of the results.
 
-From its own probe pod to every other host's pod, to its gateway and to an outside address; from
-the host itself to every remote pod. Pods are asked by ICMP, UDP and TCP (`udp_tcp`), and `verdict`
-says what the answers mean. Only what is wrong is returned: a thousand hosts with a thousand targets
+Its own probe pod probes every other host's pod, its gateway and an outside address; the host itself
+probes every remote pod. Pods are probed by ICMP, UDP and TCP (`udp_tcp`); `core.verdict` says what
+the answers mean. Only failures are returned one by one: a thousand hosts with a thousand targets
 each must not return a million lines.
 """
 
@@ -28,7 +28,11 @@ PROTOCOLS = ("icmp", "udp", "tcp")
 
 @dataclass(frozen=True)
 class Question:
-    """A probe and what it is about: `kind` is pod, host, gateway or outside; `node` the target."""
+    """A probe and what it is about.
+
+    `kind` is pod or host (from there to the pod of `node`), gateway, or outside and outside-host
+    (from the pod or the host to an outside address; `node` is "").
+    """
 
     kind: str
     node: str
@@ -36,7 +40,10 @@ class Question:
 
 
 class Pair(NamedTuple):
-    """What is judged as one: all that was asked of an end, in one family."""
+    """The probes that get one verdict together: those of one kind, to one node, in one family.
+
+    For kind outside, `node` is the outside address.
+    """
 
     kind: str
     node: str
@@ -44,7 +51,10 @@ class Pair(NamedTuple):
 
 
 def between(source: str, address: str, full: int, ports: Mapping[str, int]) -> list[Probe]:
-    """Return all that is asked of a pod: three protocols, small and at `full` size in bytes."""
+    """Return the probes of one pod: by three protocols, each at SMALL and at `full` size in bytes.
+
+    `ports` has those of the pod's responder under "udp" and "tcp".
+    """
     sizes = (SMALL, full) if full > SMALL else (SMALL,)
     return [
         Probe(source, address, size, protocol, ports.get(protocol, 0))
@@ -56,10 +66,10 @@ def between(source: str, address: str, full: int, ports: Mapping[str, int]) -> l
 def questions(
     node_name: str, pod: Pod, targets: Mapping[str, Any], outside: Sequence[str]
 ) -> list[Question]:
-    """Return all that this host asks.
+    """Return all probes that this host sends.
 
-    `targets` is node -> {address, address6, mtu, udp, tcp} of the probe pods. Where two pods' MTUs
-    differ, full size is the smaller one: that is what TCP agrees on.
+    `targets` is node -> {address, address6, mtu, udp, tcp} of its probe pod. If two pods' MTUs
+    differ, the full size is the smaller one, as for TCP, whose peers tell each other their MSS.
     """
     asked: list[Question] = []
     for own, gateway in ((pod.address, pod.gateway), (pod.address6, pod.gateway6)):
@@ -81,14 +91,17 @@ def questions(
                         Question(kind, node, probe) for probe in between(kind, address, full, ports)
                     ]
     for address in outside:
-        # The host asks, too: when it gets no answer either, nothing is said about pods.
+        # The host probes it, too: if it gets no answer either, that is no fault of the pod network.
         asked.append(Question("outside", "", Probe("pod", address)))
         asked.append(Question("outside-host", "", Probe("host", address)))
     return asked
 
 
 def ask(probes: Sequence[Probe], namespaces: Mapping[str, str]) -> list[Answer]:
-    """Send all `probes` of all protocols at once; return the answers in the same order."""
+    """Send all `probes` of all protocols at once; return the answers in the same order.
+
+    `namespaces` is source -> path of its network namespace, "" for this process's own.
+    """
     echo = [one for one in probes if one.protocol == "icmp"]
     rest = [one for one in probes if one.protocol != "icmp"]
     answers: dict[str, list[Answer]] = {}
@@ -100,7 +113,7 @@ def ask(probes: Sequence[Probe], namespaces: Mapping[str, str]) -> list[Answer]:
         except BaseException as error:
             wrong.append(error)
 
-    # A thread can be in a network namespace of its own.
+    # Each thread has a network namespace of its own, so both may change theirs (`in_netns`).
     thread = threading.Thread(target=run_echo)
     thread.start()
     try:
@@ -120,7 +133,7 @@ def probe(
     outside: Sequence[str],
     chosen: Sequence[str],
 ) -> dict[str, Any]:
-    """Ask everything at once; return what `summary` does."""
+    """Send all probes of this host at once; return the `summary` of the answers."""
     asked = questions(node_name, pod, targets, outside)
     answers = ask([one.probe for one in asked], {"pod": pod.netns, "host": ""})
     return summary(asked, answers, chosen, lambda address: has_neighbour(pod.netns, address))
@@ -134,9 +147,11 @@ def summary(
 ) -> dict[str, Any]:
     """Return ``{asked, answered, failures, outside, notes}``.
 
-    `failures` is a list of ``{kind, node, family, address, word, what}``. `chosen` are the outside
-    addresses that the user named: silence from them is a failure even when this host itself gets
-    none. `resolves` says whether the pod has the MAC of an address on its own link.
+    `asked` and `answered` are numbers of probes. `failures` is a list of ``{kind, node, family,
+    address, word, what}``. `outside` are the outside addresses that were judged, `notes` are
+    messages on what was not. `chosen` are the outside addresses that the user named: no answer from
+    them is a failure even if this host itself gets none either. `resolves` says whether the pod
+    knows the MAC of an address on its own link.
     """
     grouped: dict[Pair, list[tuple[Probe, Answer]]] = {}
     silent: set[str] = set()
@@ -190,9 +205,10 @@ def _excused(
     quiet: bool,
     resolves: Callable[[str], bool],
 ) -> str:
-    """Return why silence is no fault of the network, "" if it is one, or if there is none.
+    """Return why a missing answer is no fault of the pod network, as a note.
 
-    `quiet`: an address outside that does not answer the host either.
+    Returns "" if it is a fault, or if no answer is missing. `quiet`: an outside address that does
+    not answer the host either, and that the user has not named.
     """
     verdict = verdicts[pair]
     if verdict.muted:
@@ -206,7 +222,8 @@ def _excused(
             "this host's own (input) may drop them"
         )
     if pair.kind == "gateway" and verdict.word == "no" and resolves(address):
-        # What pods need of it is that it takes their packets, and those to other hosts passed it.
+        # A gateway must forward pods' packets, which the probes of other hosts' pods test. It need
+        # not answer ping.
         return f"gateway {address}: its MAC is known and it does not answer ping"
     if pair.kind == "outside" and quiet:
         return (
@@ -225,8 +242,8 @@ def _some(names: Sequence[str]) -> str:
 def outside_addresses(plan: Plan, pod: Pod, chosen: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return (addresses to probe outside the network, notes on what is not probed).
 
-    `chosen` are the user's; a family without any takes the default gateway of this host. Raises
-    PodnetError for something in `chosen` that is no address.
+    `chosen` are addresses that the user named; for a family without any, this host's default
+    gateway is taken. Raises PodnetError for something in `chosen` that is no address.
     """
     notes: list[str] = []
     addresses: list[str] = []

@@ -1,8 +1,8 @@
-"""Answer UDP and TCP in the namespace of a probe, for the time of a proof.
+"""A process that answers UDP and TCP probes in the network namespace of a probe pod.
 
-The program outlives the module call that starts it, because other hosts ask later: it is a process
-of its own, without terminal and without anything inherited but its sockets. It ends by itself when
-its time is up or its namespace was taken away.
+It outlives the module call that starts it, because other hosts probe later: it has no terminal, and
+keeps no open file of that call but its own sockets. It ends by itself when its time is up or the
+namespace was removed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ..core.errors import PodnetError
 from ..kernel.netns import in_netns
 from .udp_tcp import BODY, HEADER, set_df
 
-#: Seconds that a responder lives when nobody ends it: longer than any proof, phases included.
+#: Seconds after which a responder ends by itself: longer than a switch with all its phases takes.
 LIFE = 900.0
 
-#: Connections at a time; the one that was opened first goes when another comes.
+#: Connections open at a time; when one more comes, the oldest is closed.
 _MOST = 2048
 
 _BACKLOG = 4096
@@ -32,7 +32,10 @@ _CHUNK = 65536
 
 
 class Responder(NamedTuple):
-    """Where a responder listens, in both families, and its process (`born`: see `_birth`)."""
+    """The ports on which a responder listens, in both families, and its process id.
+
+    `born` is when the process was started (see `_birth`): another process may get the same id.
+    """
 
     udp: int
     tcp: int
@@ -41,9 +44,9 @@ class Responder(NamedTuple):
 
 
 def start(netns: str, ended: Callable[[], None], life: float = LIFE) -> Responder:
-    """Start a responder in the namespace at `netns`; `ended` is called there when its time is up.
+    """Start a responder in the network namespace at `netns`, for `life` seconds.
 
-    Raises PodnetError.
+    When its time is up, its process calls `ended`. Raises PodnetError if it cannot be started.
     """
     with in_netns(netns):
         try:
@@ -60,19 +63,22 @@ def start(netns: str, ended: Callable[[], None], life: float = LIFE) -> Responde
 
 
 def stop(process: int, born: str) -> None:
-    """End a responder; one that is gone, or whose number another process has now, is none."""
+    """End a responder and wait until it is gone; do nothing if it has ended already.
+
+    `born` tells that: if another process has the id now, it was started at another time.
+    """
     if process <= 1 or process == os.getpid() or not born or _birth(process) != born:
         return
     with contextlib.suppress(OSError):
         os.kill(process, signal.SIGKILL)
-    # Its sockets hold the namespace; the kernel closes them before it forgets the process.
+    # Its open sockets keep the namespace alive; the kernel closes them before the process is gone.
     limit = time.monotonic() + 5
     while _birth(process) == born and time.monotonic() < limit:
         time.sleep(0.002)
 
 
 def _birth(process: int) -> str:
-    """Return when a process was started (proc(5), stat, field 22); "" if it is dead or none."""
+    """Return when a process was started (proc(5), stat, field 22), "" if it does not run."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -99,7 +105,7 @@ def _listen(kind: int) -> socket.socket:
 
 
 def _detach(serve: Callable[[], None], *kept: socket.socket) -> int:
-    """Run `serve` in a process whose parent is gone; return its number."""
+    """Run `serve` in a daemon process (two forks); return its id. `kept` are its sockets."""
     read, write = os.pipe()
     child = os.fork()
     if child:
@@ -110,7 +116,7 @@ def _detach(serve: Callable[[], None], *kept: socket.socket) -> int:
         if not number:
             raise PodnetError("the responder of the proof could not be started")
         return int(number)
-    # Nothing of the module's may run to its end here: neither its handlers nor its finally.
+    # In the child: leave by _exit only, so that no handler or `finally` of the module runs here.
     try:
         os.setsid()
         second = os.fork()
@@ -124,7 +130,10 @@ def _detach(serve: Callable[[], None], *kept: socket.socket) -> int:
 
 
 def _let_go(kept: set[int]) -> None:
-    """Close what was inherited: Ansible waits for its pipes, and locks are held by open files."""
+    """Close all inherited file descriptors but `kept`, and reset signal handlers.
+
+    Ansible would wait for its pipes to close, and a lock would stay held.
+    """
     os.chdir("/")
     for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(one, signal.SIG_DFL)
@@ -167,9 +176,10 @@ def _serve(
 
 
 def _answer(udp: socket.socket) -> None:
-    """Send back what identifies each datagram, its length and its sum: what came is what went.
+    """Answer each datagram with its own header, its length and its CRC-32.
 
-    The answer is small, so a large datagram proves its own direction; the other host asks, too.
+    By these the sender sees that it arrived unchanged. The answer is small, so a large datagram
+    proves only its own direction; for the other one, the other host sends large ones.
     """
     for _count in range(256):
         try:
@@ -185,14 +195,14 @@ def _answer(udp: socket.socket) -> None:
 
 
 class _Connection:
-    """A TCP connection whose bytes go back as they came."""
+    """A TCP connection on which all bytes are sent back as they came."""
 
     def __init__(self, opened: socket.socket) -> None:
         self.socket = opened
         self.waiting = b""
 
     def go_on(self, poll: select.epoll) -> bool:
-        """Read and write what can be; return whether the connection lasts."""
+        """Read and write without blocking; return whether the connection is still open."""
         try:
             if not self.waiting:
                 self.waiting = self.socket.recv(_CHUNK)

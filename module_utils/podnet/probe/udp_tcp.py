@@ -1,11 +1,11 @@
-"""Ask many responders at once by UDP and TCP, at several sizes, and say why one does not answer.
+"""Probe many responders at once by UDP and TCP, at several sizes, and say why one does not answer.
 
-A real exchange: a datagram is answered with its length and its sum, a connection sends back every
-byte, so a checksum fault shows as it does to a pod. Datagrams carry "don't fragment" and ignore
-what the kernel learned about path MTUs (IP_PMTUDISC_PROBE, ip(7)). TCP finds its segment size
-itself, as it does for pods: one that fills `size` bytes, if the path carries it.
+A datagram is answered with its length and CRC-32, and a connection sends back every byte, so wrong
+checksums show as they do to a pod. Datagrams carry "don't fragment" and ignore what the kernel
+learned about path MTUs (IP_PMTUDISC_PROBE, ip(7)). TCP finds its segment size itself, as it does
+for pods: packets of `size` bytes, if the path carries them.
 
-All in one loop, with a bound on the connections that are open at a time.
+All runs in one loop, with a limit on the connections that are open at a time.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from .icmp import SEND_ERRORS, Answer, Probe, family_of
 #: What identifies a datagram: the run's token and the number of the probe.
 HEADER = struct.Struct("!8sI")
 
-#: What the answer says of it: length and CRC-32.
+#: What follows the header in an answer: length and CRC-32 of the datagram.
 BODY = struct.Struct("!II")
 
-#: Seconds after the start at which a datagram that was not answered is sent again, and after which
-#: silence is taken for no. A bridge whose first port is the probe's own asks for nobody's MAC over
-#: IPv6 before its link-local address is proven unique: up to two seconds (RFC 4862, section 5.4).
+#: Seconds after the start at which datagrams without an answer are sent (again), and after which
+#: they count as lost. If the probe pod is the first port of the bridge, duplicate address detection
+#: for the bridge's link-local address begins only then, and the bridge resolves no IPv6 neighbour
+#: until it is over: up to two seconds (RFC 4862, section 5.4).
 TRIES, DEADLINE = (0.0, 0.4, 1.0, 1.8, 2.6), 3.3
 
-#: Seconds for a connection and its exchange: the kernel sends a lost SYN again after one and three.
+#: Seconds for a connection and its exchange; the kernel repeats a lost SYN after 1 and 3 seconds.
 TCP_DEADLINE = 3.5
 
 #: Connections open at a time, below the usual limit of 1,024 files for a process.
@@ -54,12 +55,16 @@ _IPV6_DONTFRAG = 62
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _RECEIVE_BUFFER, _SO_RCVBUFFORCE = 8 * 1024 * 1024, 33
 
-#: struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, pad, info.
+#: struct sock_extended_err (linux/errqueue.h) without its last field, `data`, of 4 bytes: errno,
+#: origin, type, code, pad, info.
 _EXTENDED = struct.Struct("=IBBBBI")
 
 
 def set_df(made: socket.socket, family: int) -> None:
-    """Forbid fragments on a UDP socket, whatever the kernel knows of the path."""
+    """Forbid fragmentation on a UDP socket, and let it ignore path MTUs that the kernel learned.
+
+    For IPv6 it does nothing to a TCP socket.
+    """
     if family == 4:
         made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, PMTUDISC_PROBE)
     elif made.type & socket.SOCK_DGRAM:
@@ -68,7 +73,7 @@ def set_df(made: socket.socket, family: int) -> None:
 
 
 def run(probes: Sequence[Probe], namespaces: Mapping[str, str]) -> list[Answer]:
-    """Ask all `probes`, which are of protocol udp or tcp; return the answers in the same order.
+    """Send all `probes`, which are of protocol udp or tcp; return the answers in the same order.
 
     `namespaces` is source -> path of its network namespace ("" for this process's own). Raises
     PodnetError when a socket cannot be made.
@@ -93,7 +98,10 @@ class _Connection:
         self.start = time.monotonic()
 
     def go_on(self) -> bool:
-        """Send and receive what can be; return whether the exchange is complete."""
+        """Send and receive without blocking; return whether the exchange is complete.
+
+        Raises OSError if the connection fails or other bytes come back than were sent.
+        """
         if not self.connected:
             failed = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failed:
@@ -164,7 +172,7 @@ class _Loop:
         self.poll.close()
 
     def _wait(self, until: float) -> None:
-        """Go on until that moment, or until no datagram is open any more."""
+        """Go on until the time `until` (time.monotonic), or until all datagrams are answered."""
         while self.open and (left := until - time.monotonic()) > 0:
             self._step(min(left, 0.1))
 
@@ -217,7 +225,7 @@ class _Loop:
         length = max(HEADER.size, probe.size - (28 if family == 4 else 48))
         packet = HEADER.pack(self.token, index) + self.noise[: length - HEADER.size]
         self.sums[index] = len(packet), zlib.crc32(packet)
-        # An error that the socket holds from an earlier packet is told at the next call.
+        # The kernel may report an earlier packet's error in this call: then try again.
         for _count in range(3):
             try:
                 self.udp[probe.source, family].sendto(packet, (probe.address, probe.port))
@@ -254,7 +262,7 @@ class _Loop:
                 self.answers[index].error = "other bytes arrived than were sent"
 
     def _complaints(self, reader: socket.socket) -> None:
-        """Note what routers, or the kernel here, said of packets of ours (IP_RECVERR, ip(7))."""
+        """Note the ICMP errors and local errors about sent packets (IP_RECVERR, ip(7))."""
         for _count in range(256):
             try:
                 packet, notes, _flags, _to = reader.recvmsg(65536, 512, socket.MSG_ERRQUEUE)
@@ -293,7 +301,7 @@ class _Loop:
                     made = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             except OSError as error:
                 raise PodnetError(f"IPv{family} probe: no TCP socket ({error.strerror})") from error
-            # No connection of the proof is to wait in TIME_WAIT.
+            # Close with a reset, so that no connection stays in TIME_WAIT.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             length = _TCP_SMALL if not probe.full else _TCP_SEGMENTS * probe.size
@@ -334,7 +342,7 @@ def _tcp_error(number: int) -> str:
 
 
 def _offender(address: bytes) -> str:
-    """Return the address in a sockaddr that follows the error (SO_EE_OFFENDER)."""
+    """Return the IP address in a sockaddr, which follows an error (SO_EE_OFFENDER); "" for none."""
     if len(address) < 8:
         return ""
     family = struct.unpack_from("=H", address)[0]
