@@ -8,7 +8,7 @@ from ..core.model import Node, split_cidr
 from .host_view import HostView
 from .state import State
 
-#: Pods that a node is taken to have at most (kubelet's default is 110); its subnet may be larger.
+#: Pods that a node is assumed to have at most (kubelet's default is 110), even in a larger subnet.
 _PODS = 254
 
 _GC_THRESH = {
@@ -18,11 +18,12 @@ _GC_THRESH = {
 
 
 def needed(node: Node, host: HostView, final: State) -> dict[int, int]:
-    """Return how many neighbours the kernel's tables must hold, by family.
+    """Return how many entries the kernel's neighbour tables must hold, by family (4 or 6).
 
-    Peers on this segment, whatever the backend, since packets to them leave by their own address;
-    and for each pod one on the bridge and one, its gateway, in the pod: a kernel counts all
-    namespaces together. Permanent entries do not count (neigh_alloc in net/core/neighbour.c).
+    One for each peer on the host's own segment, with any backend, since packets then go straight to
+    the peer's address. Two for each pod: the pod on the bridge, and the gateway in the pod's
+    namespace, because the kernel counts all namespaces together. Permanent entries do not count
+    (neigh_alloc in net/core/neighbour.c).
     """
     near: set[str] = {remote for remote in final.fdb.values() if host.on_link_device(remote)}
     for body in final.routes.values():
@@ -47,10 +48,10 @@ def limits(families: Mapping[int, int]) -> list[str]:
 
 
 def raised(wanted: Mapping[int, int], values: Mapping[str, str]) -> dict[str, str]:
-    """Return the sysctls that make room for as many neighbours as are needed.
+    """Return sysctl -> value for each family whose table holds less than the entries `wanted`.
 
-    Twice as many as needed, since the kernel begins to collect at gc_thresh2 and leaves only what
-    is below gc_thresh1 alone.
+    `values` are the sysctls as they are. The limit becomes at least twice the number wanted, since
+    the kernel collects garbage from gc_thresh2 on, and never below gc_thresh1.
     """
     found = {}
     for family, count in wanted.items():

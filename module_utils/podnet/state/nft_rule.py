@@ -1,7 +1,7 @@
-"""An nft rule of ours as it stands in the kernel, in the words that it was given in.
+"""Turn nft's JSON of one of our rules back into the text that podnet wrote.
 
-nft prints rules in other words than it was given, in each version others; its JSON tells their
-parts (libnftables-json(5)). podnet writes a handful of forms, and this reads those and no more.
+nft prints a rule's text differently from what it was given, and each version differently; its JSON
+names the parts (libnftables-json(5)). podnet writes a handful of forms, and this reads only those.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def _in_order(rule: str) -> str:
 
 
 def text(parts: Sequence[Any]) -> str:
-    """Return the rule of `expr` in nft(8)'s words; "" where a form of ours is told in a new way.
+    """Return the text of a rule whose `expr` is `parts`; "" if one of the parts cannot be read.
 
-    A statement that podnet never writes becomes a word of its own, so the rule differs from ours.
+    A statement that podnet never writes becomes "[KIND]", so that the rule differs from ours.
     """
     words = [_statement(one) for one in parts]
     return "" if None in words else " ".join(str(word) for word in words)

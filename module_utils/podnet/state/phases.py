@@ -1,9 +1,9 @@
-"""Where a phase of a change leads: make before break, on all hosts.
+"""The state that each phase of a change ends in: make before break, on all hosts.
 
 `prepare` adds what cannot hurt, `shift` moves the routes, `commit` removes what is no longer used.
-A phase is nothing but the state that it ends in; the changes follow from that. Every such state
-carries packets of hosts that are a phase behind or ahead, so a run may stop after any of them, and
-so may a host that boots into it.
+A phase is defined by the state that it ends in; the changes follow from that (diff.py). In each
+such state a host exchanges packets with hosts that are a phase behind or ahead. So a run may stop
+after any phase, and a host may boot into its state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PHASES = (PREPARE, SHIFT, COMMIT, ALL)
 
 RP_FILTER = "net.ipv4.conf.all.rp_filter"
 
-#: The name that a device gets while one of its name but with another port replaces it.
+#: The name, with a number after it, that an old device gets while a new one has its name.
 ASIDE = "podnet-old"
 
 
@@ -29,8 +29,8 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
 
     `before` is what the host has of ours, `final` what it must have in the end. `strict` tells
     that the host drops packets that come in where replies would not go out (rp_filter=1,
-    RFC 3704): then it must be loose while the two directions of a pair may differ. `held` is the
-    VTEP's MAC that peers know, where another one is wanted.
+    RFC 3704): then it must be loose (2) while the two directions of a pair may differ. `held` is
+    the VTEP's MAC that peers use, if the plan wants another one, else "" (adopt.held_mac).
     """
     if phase in (COMMIT, ALL):
         return final
@@ -40,17 +40,18 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
     for name, link in before.links.items():
         wanted = final.links.get(name)
         if link.ifindex in names:
-            # The same device under another name: it is renamed with all that hangs on it.
+            # The same device under another name: it is renamed, and its entries stay with it.
             moves[name] = names[link.ifindex]
             mtu = min(link.mtu, final.links[moves[name]].mtu)
             result.links[moves[name]] = final.links[moves[name]]._replace(mtu=mtu)
         elif wanted is None:
             result.links[name] = link
         elif is_same_device(link, wanted):
-            # Larger packets only when all hosts are done; smaller ones at once.
+            # A larger MTU only in `commit`, when all hosts are ready for it; a smaller one at once.
             result.links[name] = wanted._replace(mtu=min(link.mtu, wanted.mtu))
             if held and link.mac == held and link.kind == "vxlan":
-                # Peers move to the new MAC one by one, so until `commit` the device takes both.
+                # Peers change to the new MAC one by one, so until `commit` the device takes packets
+                # for both.
                 result.links[name] = result.links[name]._replace(mac=held)
                 result.tables.update(both_macs(wanted.alias, name, held, wanted.mac))
         else:
@@ -61,7 +62,8 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
         moved = rename_device(body, moves)
         if destination not in final.routes or phase == PREPARE:
             result.routes[destination] = moved
-    # Peers that a run before this one moved to another MAC use it until they are moved on.
+    # A run that broke off may have moved peers to another MAC. They use it until this run moves
+    # them on, so the tables that let a device take packets for two MACs stay until `commit`.
     transient = {one: chains for one, chains in before.tables.items() if one.startswith("netdev ")}
     result.tables = {**transient, **result.tables}
     result.leftovers = {what: one for what, one in before.leftovers.items() if not one.first}
@@ -72,14 +74,17 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
         result.ports[name] = port._replace(
             mtu=min(old.mtu, port.mtu), inner_mtu=min(old.inner_mtu, port.inner_mtu)
         )
-    # A value of ours to put back means that an earlier phase loosened it already.
+    # If `final` has it, that is the original value to put back: an earlier phase has loosened it.
     if strict or RP_FILTER in final.sysctls:
         result.sysctls[RP_FILTER] = "2"
     return result
 
 
 def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:
-    """Add what hangs on the devices of `before`, which may be renamed by `moves`."""
+    """Add to `result` what the devices of `before` have: sysctls, addresses, neighbours, FDB.
+
+    `moves` maps old names of devices to new ones.
+    """
     for name, value in forwarding.renamed(before.sysctls, moves).items():
         if forwarding.device(name) in result.links:
             result.sysctls.setdefault(name, value)
@@ -98,8 +103,9 @@ def _keep_entries(before: State, result: State, moves: dict[str, str], phase: st
 def both_macs(alias: str, device: str, old: str, new: str) -> dict[str, tuple[Chain, ...]]:
     """Return the table that lets a device take packets for its old and for its new MAC.
 
-    The kernel marks a packet for another MAC than the device's as somebody else's and IP then
-    drops it (eth_type_trans, ip_rcv_core); ingress, between the two, can take the mark away.
+    The kernel marks a packet for another MAC than the device's as PACKET_OTHERHOST
+    (eth_type_trans), and IP drops such packets (ip_rcv_core). An ingress chain runs in between
+    and marks the packet as the host's.
     """
     text = f"meta pkttype other ether daddr {{ {old}, {new} }} meta pkttype set host"
     rule = make_rule(text, f"both MACs of {device} while peers change over")

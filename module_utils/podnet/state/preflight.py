@@ -1,7 +1,7 @@
 """What would fail half-way through a change, found before anything is changed on any host.
 
-`questions` says what a host must be asked for what it is about to do, `kernel/preflight.py` asks,
-and `problems` and `warnings` judge. A host that has nothing to do is asked next to nothing.
+`questions` says what must be known of a host for the change ahead, `kernel/preflight.py` finds it
+out, and `problems` judges. A host that has nothing to do is asked next to nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ _DEFAULT6 = "net.ipv6.conf.default.disable_ipv6"
 class Questions(NamedTuple):
     """What to ask a host.
 
-    `port` and `vni` are those of a VXLAN device which is to be made or brought up, 0 for none, and
-    `family` is what it travels over. `renames` are devices that are up and get another name,
-    old -> new.
-    `disabled6` are the sysctls that turn IPv6 off where it is needed.
+    `port` and `vni` are those of a VXLAN device which is to be made or brought up, 0 for none;
+    `family` (4 or 6) is that of its outer packets. `renames` are (old name, new name) of devices
+    that are up. `disabled6` are the sysctls disable_ipv6 of the devices that need IPv6.
     """
 
     port: int = 0
@@ -35,9 +34,9 @@ class Questions(NamedTuple):
 class Facts(NamedTuple):
     """What a host answered, as far as it was asked.
 
-    `vxlan`: its kernel makes VXLAN devices. `holder`: who has the UDP port, "" for nobody.
-    `can_rename`: its kernel renames devices that are up; `release` is that kernel's. `values` are
-    sysctls; None stands for a kernel without IPv6.
+    `vxlan`: its kernel can make VXLAN devices. `holder`: who has the UDP port, "" for nobody.
+    `can_rename`: its kernel can rename devices that are up; `release` is that kernel's. `values`
+    are those of the sysctls `disabled6`, None on a kernel without IPv6.
     """
 
     vxlan: bool = True
@@ -48,8 +47,9 @@ class Facts(NamedTuple):
 
 
 class Device(NamedTuple):
-    """A VXLAN device of the host; `mode` is "" or what keeps others off its port.
+    """A VXLAN device of the host.
 
+    `mode` is "", or the flag (external, gbp, gpe) that keeps devices without it off its UDP port.
     `ours`: it is this network's, or has the name of a device that the network needs.
     """
 
@@ -62,7 +62,7 @@ class Device(NamedTuple):
 
 
 def vxlan_devices(links: Sequence[Mapping[str, Any]], ours: Collection[str]) -> list[Device]:
-    """Return the VXLAN devices among all devices of a host."""
+    """Return the VXLAN devices among `links`, all devices of a host; `ours` are names."""
     found = []
     for link in links:
         info = link.get("linkinfo", {})
@@ -78,7 +78,7 @@ def vxlan_devices(links: Sequence[Mapping[str, Any]], ours: Collection[str]) -> 
 def questions(before: State, final: State, in_phases: bool) -> Questions:
     """Return what a host must be asked before it goes from `before` to `final`.
 
-    `in_phases`: old and new devices stand beside each other for a while (phases.py).
+    `in_phases`: old and new devices exist beside each other for a while (phases.py).
     """
     port, vni, family = 0, 0, 4
     for link in final.links.values():
@@ -108,7 +108,7 @@ def _disabled6(before: State, final: State) -> tuple[str, ...]:
     devices |= {route_device(body) for dst, body in final.routes.items() if ":" in dst} - {""}
     return tuple(
         dict.fromkeys(
-            # A device that is yet to be made begins with the default.
+            # A device that is yet to be made takes the default.
             f"net.ipv6.conf.{device.replace('.', '/')}.disable_ipv6"
             if device in before.links or device not in final.links
             else _DEFAULT6
@@ -139,7 +139,7 @@ def problems(node: Node, asked: Questions, facts: Facts, devices: Sequence[Devic
 def _port_problems(
     node: Node, asked: Questions, facts: Facts, devices: Sequence[Device]
 ) -> list[str]:
-    """Name who has the VXLAN port; VXLAN devices share one only in the same mode.
+    """Return who else has the VXLAN port; VXLAN devices share a port only in the same mode.
 
     vxlan_find_sock and vxlan_vni_in_use in drivers/net/vxlan/vxlan_core.c.
     """
@@ -201,7 +201,7 @@ def _ipv6_problems(node: Node, asked: Questions, facts: Facts) -> list[str]:
 
 
 def full_or_read_only(node: str, where: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each directory of `where`, which maps it to why it is not written."""
+    """Return a sentence for each directory in `where`: directory -> why it cannot be written."""
     return [
         f"{node}: {directory} cannot be written: {reason}. podnet keeps its files there; mount it "
         "for writing, or make room"

@@ -1,4 +1,7 @@
-"""What podnet remembers of a network on a host: what it made, how far it got. Its file's text."""
+"""The record of a network on a host: what podnet made there, and how far a change has got.
+
+Here is what it holds, and its text; keep/record_file.py has the file.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ..core.errors import PodnetError
 from ..core.model import Plan
 from .backends import BACKENDS
 
-#: The last phase, which a finished run leaves in the record.
+#: The `phase` in the record after a change that has finished.
 DONE = "done"
 
 
@@ -19,13 +22,14 @@ DONE = "done"
 class Record:
     """A network's record on this host.
 
-    `parameters` are the plan's that a switch changes. `devices` are names that were or are ours,
-    `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` what pods were given. `mac` is the
-    VTEP's MAC that peers know, `bridge_mac` the bridge's where it is not podnet's own choice.
-    `phase` is DONE or the name of the phase that was begun last. `network`, `generation` and
-    `digest` are the edition of the allocations that this host has seen, `nodes` the nodes of that
-    plan with their subnets (two of them with a space between). `unsettled` are files that a phase
-    under way has changed, or is about to, and whose readers may not have been told.
+    `parameters` are those of the plan that only a switch may change. `devices` are the names of
+    devices that were or are ours, `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` is
+    the MTU that pods were given, in bytes. `mac` is the VTEP's MAC that peers use, `bridge_mac` the
+    bridge's where it was taken over from flannel. `phase` is DONE or the phase that was begun last.
+    `network` (its id), `generation` and `digest` are the edition of the allocations that this host
+    has seen; `nodes` maps the nodes of that plan to their subnets ("IPv4 IPv6"). `unsettled` are
+    files that the phase under way writes, and that the programs which read them may not have
+    reloaded yet.
     """
 
     node: str
@@ -49,7 +53,8 @@ class Record:
         return Edition(self.network, self.generation, self.digest)
 
 
-#: Fields that a record has only where they say something: one from before them stays as it is.
+#: Fields that the text leaves out while they are empty: so a record that was written before they
+#: existed needs no change.
 _LATER = ("network", "generation", "digest", "nodes", "unsettled")
 
 
@@ -64,7 +69,7 @@ def parameters(plan: Plan) -> dict[str, Any]:
 def is_reached(known: Record, plan: Plan) -> bool:
     """Whether the record says that this host has the plan's parameters already.
 
-    A record may hold more than the plan's backend uses: earlier ones held all.
+    A record may hold more than the plan's backend uses: earlier versions of podnet recorded all.
     """
     wanted = parameters(plan)
     return {key: known.parameters.get(key) for key in wanted} == wanted
@@ -100,5 +105,5 @@ def dump(record: Record) -> str:
 
 
 def transient_tables(name: str, known: Record | None) -> list[str]:
-    """Return the nft tables that a change which is not finished may have left (phases)."""
+    """Return the nft tables that an unfinished change may have left (phases.both_macs)."""
     return [f"netdev {name}"] if known is not None and known.phase != DONE else []

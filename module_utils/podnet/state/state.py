@@ -5,7 +5,7 @@ of a run, of a check and of a rollback alike. Only what belongs to one network o
 here; a host's other devices, routes and tables never are, so they cannot be touched.
 
 Routes, neighbours and FDB entries are plain text in the words of ip-route(8), ip-neighbour(8) and
-bridge(8): there may be thousands, and text compares, prints and batches as it stands.
+bridge(8): there may be thousands, and text is compared, printed and put into a batch as it is.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Link(NamedTuple):
 class Port(NamedTuple):
     """A pod's attachment: a veth end on our bridge, and the pod's own end in its namespace.
 
-    `inner` is the name of the pod's own end and `namespace` a path to its network namespace;
-    both are "" where they were not looked up or not found: the host end alone then follows.
-    `stray` tells that the host end is on no bridge.
+    `mtu` is the host end's and `inner_mtu` the pod's own, in bytes. `inner` is the name of the
+    pod's own end and `namespace` a path to its network namespace; both are "" where they were not
+    looked up or not found: then only the host end's MTU is changed. `stray` tells that the host end
+    is on no bridge.
     """
 
     mtu: int
@@ -52,7 +53,7 @@ class Port(NamedTuple):
     stray: bool = False
 
 
-#: How the text of a rule begins that the kernel has and that cannot be read.
+#: The beginning of `Rule.text` for a rule in the kernel that nft_rule.py cannot read.
 UNREAD = "# "
 
 
@@ -63,12 +64,13 @@ class Rule(NamedTuple):
     tag: str
 
 
-#: How the rule of an Accept ends that stands below one that drops, where it is of no use.
+#: The end of `Accept.rule` for a rule in the kernel that stands below a rule which drops: there it
+#: has no effect.
 BELOW = " (below a rule that drops)"
 
 
 class Accept(NamedTuple):
-    """A rule of ours in a chain of others: `tool` is "nft" or an iptables program.
+    """A rule of ours in a chain of another tool; `tool` is "nft" or an iptables program.
 
     `chain` and `rule` are text for that tool, e.g. "inet filter forward" or "FORWARD".
     """
@@ -79,12 +81,12 @@ class Accept(NamedTuple):
 
 
 class Leftover(NamedTuple):
-    """Something of flannel's that has to go: `lines` for `tool` remove it.
+    """Something of flannel's that has to be removed: `lines` for `tool` do that.
 
     `tool` is "nft", "iptables-legacy-restore" (or what that program is called; lines of a batch),
     "systemctl" (its arguments), "tree" (a directory) or "leases" (a directory and where its files
-    go). `back` brings it back. What is `first` goes before anything else is changed, all other
-    leftovers after it.
+    go). `back` are the lines that bring it back. Leftovers that are `first` are removed before
+    anything else is changed, all others after it.
     """
 
     tool: str
@@ -105,13 +107,16 @@ class Chain(NamedTuple):
 class State:
     """Objects of one network on one host; each dict maps an object's key to its properties.
 
-    `routes`: destination (with " metric N" where it is not the family's default) -> the rest of
-    the route in ip-route(8)'s words, without our protocol. `neighbours` -> MAC, `fdb` -> the
-    remote VTEP's address. `tables`: nft table -> chains; "netdev NAME" where its family is not
+    `links`: name -> device. `addresses` -> flags for ip-address(8), such as " nodad", or "".
+    `neighbours` -> MAC. `fdb` -> the remote VTEP's address, with " via DEVICE" where the plan names
+    an interface; several with commas between. `routes`: destination (with " metric N" where it is
+    not the family's default) -> the rest of the route in ip-route(8)'s words, without our protocol.
+    `ports`: name of the host's end -> attachment.
+    `sysctls`: key -> value. `tables`: nft table -> chains; "netdev NAME" where its family is not
     inet. `accepts` -> the handles that nft knows the rule by, () in a desired state. `leftovers`:
-    what another tool left, in a person's words -> how it goes. `sysctls`: key -> value. `files`:
-    path -> content, where "-> PATH" means a symbolic link. `boot`: the files that rebuild the
-    network at boot, name -> content; they are replaced as one.
+    what another tool left, as a message names it -> how to remove it. `files`: path -> content,
+    where "-> PATH" means a symbolic link. `boot`: the files that rebuild the network at boot,
+    name -> content; they are replaced as one.
     """
 
     links: dict[str, Link] = field(default_factory=dict)
@@ -141,7 +146,7 @@ def route_device(body: str) -> str:
 def make_rule(text: str, why: str) -> Rule:
     """Return a rule whose comment says why it is there and identifies its text.
 
-    nft prints rules in other words than it was given, in each version others; the comment comes
-    back as it was.
+    nft prints a rule's text differently from what it was given, and each version differently; the
+    comment comes back as it was.
     """
     return Rule(text, f"{why} [{hashlib.sha256(text.encode()).hexdigest()[:8]}]")

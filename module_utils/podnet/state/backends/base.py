@@ -1,4 +1,4 @@
-"""What every backend answers."""
+"""What every backend must answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..state import State
 
 
 class Backend(ABC):
-    """What a backend adds to a host: devices, one set of objects a peer, bytes on every packet."""
+    """What a backend adds to a host: devices, objects for each peer, bytes on every packet."""
 
-    #: The fields of a plan whose change moves packets to another way, so that all hosts must go
-    #: through it in step. What a backend does not use may change without anybody's noticing.
+    #: The fields of a plan whose change alters how packets travel, so that all hosts must switch
+    #: together. Fields that the backend does not use are left out: changing them is no switch.
     parameters: tuple[str, ...] = ("backend", "underlay", "mtu")
 
     @abstractmethod
@@ -22,7 +22,7 @@ class Backend(ABC):
 
     @abstractmethod
     def families(self, plan: Plan, node: Node) -> set[int]:
-        """Return the families of nodes' addresses between which pods' packets travel."""
+        """Return the families (4, 6) of the nodes' addresses that pods' packets are sent to."""
 
     @abstractmethod
     def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
@@ -30,7 +30,7 @@ class Backend(ABC):
 
     @abstractmethod
     def peer(self, plan: Plan, node: Node, host: HostView, peer: Node, state: State) -> None:
-        """Add what reaches `peer` to `state`; what cannot be reached is told by `problems`."""
+        """Add to `state` what it takes to reach `peer`; `problems` names peers out of reach."""
 
     @abstractmethod
     def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:

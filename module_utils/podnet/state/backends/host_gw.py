@@ -12,14 +12,14 @@ from .base import Backend, peers
 
 
 class HostGateway(Backend):
-    """One plain route a peer and family."""
+    """One plain route for each peer and family."""
 
     def overhead(self, plan: Plan) -> int:
-        """Nothing: packets travel as the pod made them."""
+        """Return 0: packets travel as the pod made them."""
         return 0
 
     def families(self, plan: Plan, node: Node) -> set[int]:
-        """Return those of the gateways."""
+        """Return the families of the gateways: IPv6 ones serve IPv4 pods on nodes without IPv4."""
         four = {4 if node.ip else 6} if plan.cluster_cidr else set()
         return four | ({6} if plan.cluster_cidr6 and node.ip6 else set())
 
@@ -64,13 +64,14 @@ def _route(plan: Plan, node: Node, host: HostView, peer: Node, family: int) -> d
     if family == 6:
         subnet, address, own = peer.subnet6, peer.ip6, node.ip6
     source = host.ways[address].source
-    # An address that another tool put before the node's own would be the host's towards pods.
+    # Where another tool's address comes before the node's own, the host would use that one as its
+    # source address when it sends to pods.
     named = f" src {own}" if source not in ("", own) else ""
     return {subnet: f"via {address} dev {device}{named}"}
 
 
 def _described(plan: Plan, node: Node, host: HostView, peer: Node) -> str:
-    """Return a peer that is not on-link and how the kernel reaches it instead."""
+    """Name a peer that is not on-link, and how the kernel reaches it instead."""
     family = 6 if direct_device(plan, node, peer, host, 4) or not (peer.ip and node.ip) else 4
     address = peer.ip if family == 4 else peer.ip6
     way = host.ways.get(address)

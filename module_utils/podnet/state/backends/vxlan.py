@@ -18,16 +18,16 @@ OVERHEAD = {4: 50, 6: 70}
 
 
 class Vxlan(Backend):
-    """One device, and a neighbour, an FDB entry and a route a peer."""
+    """One device; for each peer an FDB entry, and a neighbour and a route for each family."""
 
     parameters = (*Backend.parameters, "vni", "port", "device", "direct_routing")
 
     def overhead(self, plan: Plan) -> int:
-        """50 bytes over IPv4, 70 over IPv6."""
+        """Return 50 bytes over IPv4, 70 over IPv6."""
         return OVERHEAD[plan.underlay]
 
     def families(self, plan: Plan, node: Node) -> set[int]:
-        """The underlay's; plain routes to direct peers add theirs."""
+        """Return the underlay's, and with direct routing those of plain routes, too."""
         direct = HostGateway().families(plan, node) if plan.direct_routing else set()
         return {plan.underlay} | direct
 
@@ -45,7 +45,8 @@ class Vxlan(Backend):
         if node.subnet:
             state.addresses[plan.device, split_cidr(node.subnet)[0] + "/32"] = ""
         if node.subnet6:
-            # No other node can hold it, and detection would leave it tentative for a second.
+            # No other node can have it, and duplicate address detection would leave it tentative
+            # for a second.
             state.addresses[plan.device, split_cidr(node.subnet6)[0] + "/128"] = " nodad"
 
     def peer(self, plan: Plan, node: Node, host: HostView, peer: Node, state: State) -> None:
@@ -56,8 +57,8 @@ class Vxlan(Backend):
         device = plan.device
         remote = peer.ip if plan.underlay == 4 else peer.ip6
         if node.interface:
-            # Not by `dev` of the device: entries of the FDB do not inherit that (vxlan_fdb_parse in
-            # vxlan_core.c), and a device that is bound so goes with its NIC.
+            # The VXLAN device's own `dev` would not do: FDB entries do not inherit it
+            # (vxlan_fdb_parse in vxlan_core.c), and the device would be deleted with its NIC.
             remote += f" via {node.interface}"
         state.fdb[device, peer.mac] = remote
         for subnet in (peer.subnet, peer.subnet6):
@@ -73,11 +74,11 @@ class Vxlan(Backend):
             state.routes[subnet] = f"via {vtep} dev {device} onlink"
 
     def is_direct(self, plan: Plan, node: Node, host: HostView, peer: Node) -> bool:
-        """Whether both ends send to each other without VXLAN: all families on-link."""
+        """Whether plain routes reach all of the peer's subnets, so that VXLAN is not needed."""
         reached = State()
         HostGateway().peer(plan, node, host, peer, reached)
         return len(reached.routes) == bool(peer.subnet) + bool(peer.subnet6)
 
     def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:
-        """Nothing: VXLAN crosses routers."""
+        """Return none: VXLAN crosses routers."""
         return []
