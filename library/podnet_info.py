@@ -58,7 +58,7 @@ options:
     default: false
 attributes:
   check_mode:
-    description: Only reads, so it does the same in check mode. A claim lies in C(/run) alone.
+    description: Only reads; a claim lies in C(/run) alone, and check mode makes none.
     support: full
   diff_mode:
     description: Changes nothing, so it shows none.

@@ -126,7 +126,8 @@ VARIABLES: tuple[Variable, ...] = (
              "accept the pods' packets in chains of others that drop what is forwarded",
              per_host=True),
     Variable("podnet_manage_networkd", True, "bool", c.boolean,
-             "write the drop-in that keeps systemd-networkd from removing routes", per_host=True),
+             "write the drop-ins that keep systemd-networkd and NetworkManager off podnet's devices"
+             " and routes", per_host=True),
     Variable("podnet_manage_neighbours", False, "bool", c.boolean,
              "raise the kernel's limits of its neighbour tables where peers and pods need more",
              per_host=True),
