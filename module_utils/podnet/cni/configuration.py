@@ -324,7 +324,7 @@ def _mtu(plan: Plan, node_name: str, mtu: int | None, predicted: Callable[[], in
 
 
 def _demand_ours(path: str, name: str, record: CniRecord) -> None:
-    """Raise PodnetError if the file `path` exists and podnet did not write it."""
+    """Raise PodnetError if the file `path` exists and holds no configuration of `name`."""
     if record.path == path or files.read_text(path) is None:
         return
     found = _network_of(path)

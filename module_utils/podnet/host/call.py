@@ -1,4 +1,7 @@
-"""One call of the module podnet_network: the network, then endpoints and CNI, then the claim."""
+"""One call of the module podnet_network: the network, and in the last phase also what follows.
+
+That is endpoints and CNI configuration, and the release of the run's claim on the host.
+"""
 
 from __future__ import annotations
 

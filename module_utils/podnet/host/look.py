@@ -363,9 +363,9 @@ def _recognise_renamed(before: State, final: State) -> None:
 
 
 def _add_router_advertisements(plan: Plan, node: Node, host: HostView, final: State) -> None:
-    """Keep the host's own IPv6 default route.
+    """Let the host keep an IPv6 default route that it has from router advertisements.
 
-    A kernel that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl.rst).
+    A kernel that forwards ignores these unless accept_ra is 2 (ip-sysctl.rst).
     """
     if not node.subnet6:
         return

@@ -30,10 +30,9 @@ UNIT = f"{SYSTEMD}/podnet@.service"
 WAIT_UNIT = f"{SYSTEMD}/podnet-wait@.service"
 ONLINE_UNIT = f"{SYSTEMD}/podnet-online@.service"
 
-#: It stays "active" when it is done (RemainAfterExit), so `systemctl status` shows what was
-#: replayed. It is ordered after services that load firewall rules or sysctls at boot, and before
-#: those that start pods. It does not wait for network-online.target, which may take minutes: pods
-#: would start only after that.
+#: The unit stays "active" when it is done, so `systemctl status` shows what was replayed. It is
+#: ordered after services that load firewall rules or sysctls at boot, and before those that start
+#: pods. It does not wait for network-online.target, which may take minutes: pods would wait, too.
 UNIT_TEXT = f"""\
 # Made by podnet. Rebuilds the pod network %i from the files in /etc/podnet/%i/boot.
 [Unit]

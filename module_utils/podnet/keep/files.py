@@ -292,7 +292,7 @@ def _lock(deadline: float) -> int:
 def make_directories(path: str) -> None:
     """Make `path` and what is missing above it (0755); remember what was made.
 
-    `prune_directories` takes away again what was remembered.
+    `prune_directories` removes what was remembered. Raises PodnetError.
     """
     missing = _missing(path)
     if not missing:

@@ -61,7 +61,7 @@ def _path(name: str) -> Path:
 
 
 def _take(name: str, deadline: float) -> int:
-    """Return a handle that holds the lock; raise PodnetError naming the holder at `deadline`."""
+    """Return a file descriptor that holds the lock; at `deadline` raise PodnetError instead."""
     path = _path(name)
     while True:
         try:

@@ -34,7 +34,7 @@ _ENTRIES = {"nat": "POSTROUTING", "filter": "FORWARD"}
 
 
 def has_environment() -> bool:
-    """Whether a flanneld got as far as its subnet since the host booted."""
+    """Whether a flanneld has written SUBNET_ENV since the host booted."""
     return Path(SUBNET_ENV).exists()
 
 

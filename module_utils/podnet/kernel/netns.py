@@ -1,4 +1,4 @@
-"""Enter another network namespace with this process, for a moment (setns(2)).
+"""Enter another network namespace with the calling thread, for a moment (setns(2)).
 
 A socket belongs to the namespace in which it was made, for as long as it lives. So a program needs
 to be in the namespace only while it makes the socket.
