@@ -46,7 +46,7 @@ def is_interface_name(text: object) -> bool:
 
 
 def is_network_name(text: object) -> bool:
-    """Whether `text` can be a podnet_name: at most 15 lower-case letters, digits and "-"."""
+    """Whether `text` can be a podnet_name: a-z, then at most 14 of a-z, 0-9 and "-"."""
     return isinstance(text, str) and _NAME.match(text) is not None
 
 

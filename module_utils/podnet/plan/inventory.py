@@ -177,7 +177,7 @@ class _Network:
         return found
 
     def _demand_everywhere(self, variable: str) -> None:
-        """A host without the variable has the default, so it differs from those that have it."""
+        """Report a variable that only some hosts set: the others have the default, which differs."""
         if self.having[variable] == len(self.raw_hosts):
             return
         for raw in self.raw_hosts:

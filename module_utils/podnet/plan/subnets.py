@@ -17,7 +17,10 @@ FAMILIES = (("", 32), ("6", 128))
 
 
 def recorded_for(inventory: Inventory, recorded: Allocations | None) -> Allocations:
-    """Return what the file says, or an empty record of this network."""
+    """Return a copy of what the file says, or empty allocations where there is no file.
+
+    Raises PodnetError for the file of another network.
+    """
     name = inventory.values["name"]
     if recorded is None:
         return Allocations(name)

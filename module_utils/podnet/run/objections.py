@@ -93,9 +93,9 @@ def _taken(
 ) -> dict[tuple[str, str, str], list[str]]:
     """Return (subnet, recorded owner, owner by the plan) -> hosts with that record.
 
-    Subnets whose change of owner is explained are left out: the old owner is in `release`, hosts
-    with a newer record do not know it as the owner any more, or it is in this run itself.
-    `doubted`: the plan is refused anyway; then the last is no explanation.
+    Subnets whose change of owner is explained are left out: the old owner is in `release`, a host
+    with a newer record does not know it as the owner any more, or it is itself in this run.
+    `doubted`: the plan is refused anyway; then being in this run explains nothing.
     """
     claims: dict[tuple[str, str, str], list[str]] = {}
     for host, one in known.items():

@@ -2,7 +2,7 @@
 
 A phase is over when it is over on all hosts, and a run that leaves out a task or a host has not
 done what it reports. Ansible lets users choose strategy, batches, tags, the first task and hosts;
-here stands which of these choices podnet accepts.
+this module says which of these choices podnet accepts.
 """
 
 from __future__ import annotations

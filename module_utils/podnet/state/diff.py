@@ -53,7 +53,7 @@ def is_same_device(one: Link, other: Link) -> bool:
 
 
 def is_marked(link: Link) -> bool:
-    """Whether a device carries the mark of a network of podnet."""
+    """Whether a device carries podnet's mark, of whichever network."""
     return link.alias.startswith("podnet:")
 
 

@@ -13,7 +13,7 @@ from ..core.edition import NONE, Edition
 from ..core.model import Plan
 from .record import Record
 
-#: Subnets a host names at most; one is enough to refuse a plan.
+#: The most subnets that a host reports as taken; one is enough to refuse a plan.
 _MOST = 20
 
 

@@ -15,7 +15,8 @@ from .diff import is_same_device, rename_device
 from .state import BELOW, Chain, DeviceKey, State, make_rule
 
 PREPARE, SHIFT, COMMIT, ALL = "prepare", "shift", "commit", "all"
-#: `all` does in one go what needs no barrier: a bootstrap, a repair, a new or a gone peer.
+#: `all` does at once what needs no barrier between hosts: a bootstrap, a repair, a peer that comes
+#: or goes.
 PHASES = (PREPARE, SHIFT, COMMIT, ALL)
 
 RP_FILTER = "net.ipv4.conf.all.rp_filter"

@@ -28,8 +28,7 @@ class Record:
     bridge's where it was taken over from flannel. `phase` is DONE or the phase that was begun last.
     `network` (its id), `generation` and `digest` are the edition of the allocations that this host
     has seen; `nodes` maps the nodes of that plan to their subnets ("IPv4 IPv6"). `unsettled` are
-    files that the phase under way writes, and that the programs which read them may not have
-    reloaded yet.
+    files that the phase under way changes: programs that read them may not have reloaded them yet.
     """
 
     node: str

@@ -111,12 +111,11 @@ class State:
     `neighbours` -> MAC. `fdb` -> the remote VTEP's address, with " via DEVICE" where the plan names
     an interface; several with commas between. `routes`: destination (with " metric N" where it is
     not the family's default) -> the rest of the route in ip-route(8)'s words, without our protocol.
-    `ports`: name of the host's end -> attachment.
-    `sysctls`: key -> value. `tables`: nft table -> chains; "netdev NAME" where its family is not
-    inet. `accepts` -> the handles that nft knows the rule by, () in a desired state. `leftovers`:
-    what another tool left, as a message names it -> how to remove it. `files`: path -> content,
-    where "-> PATH" means a symbolic link. `boot`: the files that rebuild the network at boot,
-    name -> content; they are replaced as one.
+    `ports`: name of the host's end -> attachment. `sysctls`: key -> value. `tables`: nft table ->
+    chains; "netdev NAME" where its family is not inet. `accepts` -> the handles that nft knows the
+    rule by, () in a desired state. `leftovers`: what another tool left, as a message names it ->
+    how to remove it. `files`: path -> content, where "-> PATH" means a symbolic link. `boot`: the
+    files that rebuild the network at boot, name -> content; they are replaced as one.
     """
 
     links: dict[str, Link] = field(default_factory=dict)

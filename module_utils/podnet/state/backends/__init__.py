@@ -1,4 +1,4 @@
-"""Backends: how a packet gets to another node. Each stands in one file and adds itself here."""
+"""Backends: how a packet gets to another node. Each is one file, and is listed here."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ class Vxlan(Backend):
             state.neighbours[device, vtep] = peer.mac
             if ":" in vtep:
                 # IPv6 looks a gateway up even with `onlink` and refuses one that it would reach
-                # over another device (ip6_route_check_nh_onlink): as long as the subnet itself is
-                # routed another way, it needs a route of its own.
+                # over another device (ip6_route_check_nh_onlink). While the subnet is still routed
+                # over another one, the VTEP's address needs a route of its own.
                 state.routes[f"{vtep}/128"] = f"dev {device}"
             state.routes[subnet] = f"via {vtep} dev {device} onlink"
 
