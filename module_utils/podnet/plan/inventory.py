@@ -177,7 +177,7 @@ class _Network:
         return found
 
     def _demand_everywhere(self, variable: str) -> None:
-        """Report a variable that only some hosts set: the others have the default, which differs."""
+        """Report a variable that only some hosts set: all others have the default instead."""
         if self.having[variable] == len(self.raw_hosts):
             return
         for raw in self.raw_hosts:
