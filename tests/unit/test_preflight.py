@@ -290,3 +290,10 @@ def test_families_are_counted_apart() -> None:
         "10.244.2.0/24": "via 192.0.2.13 dev eth0",
     }
     assert neighbours.needed(node, HOST, State(routes=routes)) == {4: 509, 6: 509}
+
+
+def test_peers_of_a_vxlan_on_a_named_interface_count_too() -> None:
+    final = near(3, "vxlan")
+    final.fdb = {key: f"{remote} via eth0" for key, remote in final.fdb.items()}
+    node = Node("n2", subnet="10.244.1.0/24", interface="eth0")
+    assert neighbours.needed(node, HOST, final) == {4: 511}

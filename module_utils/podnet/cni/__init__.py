@@ -1,6 +1,6 @@
 """The CNI configuration of a host, and the plugin chain as a runtime calls it.
 
-Comes in here: what the CNI specification is about.
+Belongs here: what the CNI specification is about.
 
 Runs on: hosts.
 Imports: core, keep, kernel.

@@ -1,6 +1,6 @@
 """What controller and hosts share: types of the plan, its document, addresses, errors, verdicts.
 
-Comes in here: a type or a rule that the controller and the hosts must agree on.
+Belongs here: a type or a rule that the controller and the hosts must agree on.
 
 Runs on: everywhere.
 Imports: nothing.

@@ -19,9 +19,6 @@ from .errors import PodnetError
 #: /etc/iproute2/rt_protos ("p" in ASCII).
 ROUTE_PROTOCOL = 112
 
-#: The default of podnet_name.
-DEFAULT_NAME = "podnet"
-
 #: The version of the plan document's format.
 VERSION = 1
 

@@ -1,6 +1,6 @@
 """Static endpoints on one host: look, decide, change, look again.
 
-Comes in here: what makes or removes an endpoint. `core.endpoints` decides which address it has,
+Belongs here: what makes or removes an endpoint. `core.endpoints` decides which address it has,
 `state.endpoint_diff` what differs.
 
 Runs on: hosts.

@@ -1,6 +1,6 @@
 """What rules that are not podnet's do to pods' packets: nft, iptables, policy rules (ip-rule(8)).
 
-Comes in here: how such rules are parsed, and how the kernel walks them.
+Belongs here: how such rules are parsed, and how the kernel walks them.
 
 Runs on: hosts.
 Imports: core, state.

@@ -1,6 +1,6 @@
 """One call on one host, from looking to the result: the modules of `library/` call this.
 
-Comes in here: the order of steps in a call, and what undoes them.
+Belongs here: the order of steps in a call, and what undoes them.
 
 Runs on: hosts.
 Imports: core, state, firewall, keep, kernel, cni, endpoint, probe.

@@ -1,6 +1,6 @@
 """The edge to the kernel and services of a host: ip, bridge and nft, and files below /proc/sys.
 
-Comes in here: a command to run or output to read; `state` decides what is to be done.
+Belongs here: a command to run or output to read; `state` decides what is to be done.
 
 Runs on: hosts.
 Imports: core, state, firewall, keep.

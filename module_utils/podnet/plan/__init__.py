@@ -1,6 +1,6 @@
 """From inventory and allocations to the plan.
 
-Comes in here: a rule on variables, addresses or subnets that is checked before any host is asked.
+Belongs here: a rule on variables, addresses or subnets that is checked before any host is asked.
 
 Runs on: the controller.
 Imports: core.

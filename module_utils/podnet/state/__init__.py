@@ -1,6 +1,6 @@
 """What a host has, what it must have, and the ordered changes between the two.
 
-Comes in here: a decision about one host, made from the plan and from what was read on that host.
+Belongs here: a decision about one host, made from the plan and from what was read on that host.
 Backends stand in `backends/`.
 
 Runs on: hosts.

@@ -25,7 +25,8 @@ def needed(node: Node, host: HostView, final: State) -> dict[int, int]:
     namespace, because the kernel counts all namespaces together. Permanent entries do not count
     (neigh_alloc in net/core/neighbour.c).
     """
-    near: set[str] = {remote for remote in final.fdb.values() if host.on_link_device(remote)}
+    remotes = {remote.partition(" via ")[0] for remote in final.fdb.values()}
+    near = {remote for remote in remotes if host.on_link_device(remote)}
     for body in final.routes.values():
         words = body.split()
         if "via" in words and "onlink" not in words:
