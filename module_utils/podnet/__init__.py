@@ -1,6 +1,6 @@
 """podnet: plans a pod network, and makes it on hosts.
 
-A package for each purpose; each says what belongs there, where it runs, which others it imports, and
+A package for each purpose says what belongs there, where it runs, which others it imports, and
 what of the machine it touches. What runs on hosts uses the standard library alone and the syntax
 of Python 3.8.
 """

@@ -227,3 +227,15 @@ found = questions.ask(probes, {{"pod": pod.netns}})
 print(json.dumps([len(found), sum(one.ok for one in found)]))
 """
     assert python(pair[0], code) == [1800, 1800]
+
+
+def test_a_table_with_routes_of_somebody_else_is_not_taken(pair: list[Host]) -> None:
+    host = pair[0]
+    host.run("ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.1", "table", "11200")
+    code = (
+        "from podnet.kernel import source_route\nprint(json.dumps(source_route.free_table([4, 6])))"
+    )
+    try:
+        assert python(host, code) == 11201
+    finally:
+        host.run("ip", "route", "flush", "table", "11200")

@@ -23,13 +23,13 @@ TABLES = range(11200, 11300)
 
 
 def free_table(families: Sequence[int]) -> int:
-    """Return the number of a table that no rule names and that holds no route of podnet's.
+    """Return the number of a table that no rule names and that holds no route.
 
     `families` are 4, 6 or both. Raises PodnetError if none of TABLES is free.
     """
     used = {str(rule.get("table")) for family in families for rule in _rules(family)}
     for table in TABLES:
-        if str(table) not in used and not any(_routes(family, table) for family in families):
+        if str(table) not in used and not any(_entries(family, table) for family in families):
             return table
     raise PodnetError(f"no routing table from {TABLES[0]} to {TABLES[-1]} is free for the proof")
 
@@ -88,15 +88,18 @@ def _rules(family: int) -> list[dict[str, object]]:
 
 
 def _routes(family: int, table: int) -> list[str]:
-    """Return the destinations of podnet's routes in a table, [] if the table does not exist."""
-    argv = ["ip", "-N", f"-{family}", "-json", "route", "show", "table", str(table)]
-    if run(argv).code != 0:
-        return []
+    """Return the destinations of podnet's routes in a table."""
     return [
         str(one["dst"])
-        for one in read_json(argv, _any)
+        for one in _entries(family, table)
         if str(one.get("protocol")) == str(PROTOCOL)
     ]
+
+
+def _entries(family: int, table: int) -> list[dict[str, object]]:
+    """Return all routes in a table, [] if the table does not exist."""
+    argv = ["ip", "-N", f"-{family}", "-json", "route", "show", "table", str(table)]
+    return read_json(argv, _any) if run(argv).code == 0 else []
 
 
 def _any(_entry: object) -> None:
