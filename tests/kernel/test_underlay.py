@@ -41,7 +41,7 @@ def converge(host: Host, text: str, check: bool = False) -> dict[str, Any]:
     code = f"""{HEAD}
 try:
     done = converge.converge(plan_from_text({text!r}), {host.name!r}, "all", {check!r})
-    print(json.dumps({{"lines": network.commands(done.changes, 999), "mtu": done.mtu,
+    print(json.dumps({{"lines": target.commands(done.changes, 999), "mtu": done.mtu,
                        "warnings": done.warnings, "diff": done.diff()}}))
 except PodnetError as error:
     print(json.dumps({{"error": str(error)}}))
