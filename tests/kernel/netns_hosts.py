@@ -6,6 +6,7 @@ on a tmpfs that only it sees. All hang on one bridge in a further namespace, so 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,8 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.kernel.forks import Server
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLUGINS = Path("/usr/lib/cni")
+
+_FORKS = Server()
+atexit.register(_FORKS.close)
 
 _PRIVATE = ["/run", "/etc/podnet", "/etc/cni", "/opt/podnet", "/opt/cni", "/var/lib/cni"]
 
@@ -73,13 +79,7 @@ class Host:
 
     def python(self, code: str, timeout: float = 120) -> Any:
         """Run code on the host with podnet importable; it prints JSON, which is returned."""
-        done = subprocess.run(
-            [*self.enter, "env", f"PYTHONPATH={ROOT / 'module_utils'}", sys.executable, "-c", code],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        done = _FORKS.run(self.process.pid, code, timeout)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
