@@ -264,7 +264,7 @@ def test_thousands_of_peers_are_asked_for_in_one_process(pair: list[Host]) -> No
     asked = pair[0].python(
         """
 import json, sys, time
-from podnet.kernel import ways
+from podnet.kernel import underlay as ways
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event == "subprocess.Popen" else None)
 questions = [ways.Question(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", "192.0.2.11")

@@ -192,7 +192,9 @@ def test_only_one_run_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         files.write_text(str(tmp_path / "x"), "from within")
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(files, "_HELD", [])  # as another process sees it
-            with pytest.raises(PodnetError, match=r"another run of podnet \(process [0-9]+\) is writing"):
+            with pytest.raises(
+                PodnetError, match=r"another run of podnet \(process [0-9]+\) is writing"
+            ):
                 files.alone(0.1).__enter__()
 
 
