@@ -264,13 +264,13 @@ def test_thousands_of_peers_are_asked_for_in_one_process(pair: list[Host]) -> No
     asked = pair[0].python(
         """
 import json, sys, time
-from podnet.kernel import underlay as ways
+from podnet.kernel.underlay import RouteQuery, find
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event == "subprocess.Popen" else None)
-questions = [ways.Question(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", "192.0.2.11")
+questions = [RouteQuery(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", "192.0.2.11")
              for n in range(4000)]
 began = time.process_time()
-found = ways.find(questions, {"eth0": 1500}, "n1")
+found = find(questions, {"eth0": 1500}, "n1")
 print(json.dumps({"found": len(found), "processes": len(started),
                   "cpu": time.process_time() - began}))
 """
