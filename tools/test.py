@@ -6,8 +6,8 @@ Goes on after a failure, to show all of them. Parts run side by side, and some s
 lost pings; so one that fails beside others is shown, then run once more, alone, and that counts.
 With each part stand the seconds that it took, and those of CPU that it and its lab's hosts used.
 The last line is `N passed, N failed`: each linter and each scenario counts as one, pytest's tests
-as so many. The status is 0 only if something ran and nothing failed; a part that executed nothing
-has failed.
+as so many. What failed is named before it, also where the second try passed. The status is 0 only
+if something ran and nothing failed; a part that executed nothing has failed.
 """
 
 from __future__ import annotations
@@ -107,10 +107,11 @@ class Running:
 
 @dataclass
 class Count:
-    """What came out so far."""
+    """What came out so far; `named` says what failed, also where the second try passed."""
 
     passed: int = 0
     failed: int = 0
+    named: list[str] = field(default_factory=list)
 
 
 def _python(*argv: str) -> list[str]:
@@ -285,6 +286,11 @@ def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
     used = f"{seconds:.0f} s, CPU {one.processes + one.hosts:.0f} s"
     print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{used})", flush=True)
     if problem:
+        when = "beside others" if again else "alone" if part.alone else ""
+        junit = part.junit or LOGS / f"molecule-{part.scenario}.xml"
+        tests = _failures(junit) if part.junit or part.scenario else []
+        label = " ".join(word for word in (part.name, when) if word)
+        count.named += [f"{label}: {one}" for one in tests or [problem]]
         lines = part.log.read_text(errors="replace").splitlines()
         print(f"---- {part.name}: {problem}; its last lines, all are in {part.log}:")
         print("\n".join(lines[-TAIL:]))
@@ -315,6 +321,17 @@ def _tests(junit: Path) -> tuple[int, int, int]:
         )
         return total - failures - errors - skipped, failures + errors, skipped
     return 0, 0, 0
+
+
+def _failures(junit: Path) -> list[str]:
+    """Return the tests that failed, each with the first line of why."""
+    with contextlib.suppress(OSError, ET.ParseError):
+        return [
+            f"{case.get('name')}: {str(bad.get('message')).splitlines()[0][:200]}"
+            for case in ET.parse(junit).getroot().iter("testcase")
+            for bad in (*case.findall("failure"), *case.findall("error"))
+        ]
+    return []
 
 
 # Ending and clearing
@@ -474,6 +491,8 @@ def main() -> int:
             lab_down(name)
         shutil.rmtree(home, ignore_errors=True)
         stack.close()
+    for line in count.named:
+        print(f"failed: {line}")
     print(f"{time.monotonic() - begin:.0f} s")
     print(f"{count.passed} passed, {count.failed} failed", flush=True)
     return 0 if count.passed and not count.failed else 1

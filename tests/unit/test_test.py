@@ -161,3 +161,25 @@ def test_a_scenario_that_fails_beside_others_is_run_once_more_alone(
     assert shown.count("again  molecule flaky, alone") == 1
     assert shown.count("FAILED  molecule bad") == 2
     assert shown.count("again  molecule bad") == 1
+
+
+def test_what_failed_is_named(logs: Path) -> None:
+    said = (
+        '<testsuites><testsuite tests="2" failures="1" errors="0" skipped="0">'
+        '<testcase name="test_good"/><testcase name="test_bad">'
+        '<failure message="AssertionError: two lost&#10;more">long</failure></testcase>'
+        "</testsuite></testsuites>"
+    )
+    file = logs / "molecule-x.xml"
+    environment = {"PODNET_JUNIT": str(file)}
+    once = f"echo '{said}' >{file}; test -e {logs}/tried || {{ touch {logs}/tried; exit 1; }}"
+    count = runner.Count()
+    parts = (
+        shell("molecule x", once, scenario="x", environment=environment),
+        shell("bad", "exit 3"),
+    )
+    runner.run(parts, dict(os.environ), count)
+    assert sorted(count.named) == [
+        "bad: status 3",
+        "molecule x beside others: test_bad: AssertionError: two lost",
+    ]
