@@ -239,3 +239,25 @@ def test_reset_takes_a_proof_away(pair: list[Host]) -> None:
         assert traces(host)
         assert host.python(code) == []
         assert traces(host) == []
+
+
+def test_a_reboot_in_a_switch_leaves_no_address_of_the_proofs_pod(pair: list[Host]) -> None:
+    on_all(pair, HOST_GW, "prepare", proof={})
+    reboot = """
+for one in $(ip netns list | cut -d' ' -f1); do
+    ip netns pids "$one" | xargs -r kill -9; ip netns delete "$one"
+done
+rm -r /run/podnet
+"""
+    leases = "grep -rl podnet-probe- /var/lib/cni/networks; true"
+    for host in pair:
+        host.run("sh", "-c", reboot)
+        assert len(host.run("sh", "-c", leases).splitlines()) == 2
+    call(pair[0], VXLAN, "all", proof={})
+    reset = (
+        "gone = configuration.inspect_absent('podnet')\nconfiguration.apply(gone, 'podnet')\n"
+        "print(json.dumps(gone.warnings))"
+    )
+    assert pair[1].python(f"{_HEAD}\n{reset}") == []
+    for host in pair:
+        assert host.run("sh", "-c", leases) == ""

@@ -17,6 +17,7 @@ from ..core.errors import PodnetError
 from ..core.model import Plan, is_directory, pack
 from ..keep import files
 from ..keep.files import LinkChange, TextChange, TreeRemoval
+from ..keep.leases import DIRECTORY, of_probes
 from ..kernel import adopt as flannel
 from ..kernel.netns import interface_mtu
 from .chain import find_plugin, supported_versions
@@ -31,7 +32,7 @@ DISTRIBUTION_DIRS = ("/usr/lib/cni", "/usr/libexec/cni")
 ARCHIVES = "/opt/podnet/cni"
 
 #: host-local keeps a file for each address it has handed out in a directory for each network.
-LEASES = "/var/lib/cni/networks"
+LEASES = DIRECTORY
 
 #: Where runtimes keep the results of ADD (libcni 1.x, 0.x).
 _RUNTIME_CACHES = ("/var/lib/cni/results", "/var/lib/cni/cache")
@@ -213,7 +214,9 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
             _collect(seen, files.link_change(link, None))
     if record.archive_dir and not _used_by_others(name, record.archive_dir):
         _collect(seen, files.tree_removal(record.archive_dir))
-    held = leases(name)
+    # A probe pod ends with its run, or ended with the host that rebooted meanwhile.
+    probes = {one.name for one in of_probes(name, LEASES)}
+    held = [one for one in leases(name) if one not in probes]
     if held:
         seen.warnings.append(
             f"{LEASES}/{name}: pods still hold {len(held)} address(es) ({', '.join(held[:5])}"

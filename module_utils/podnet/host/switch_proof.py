@@ -16,6 +16,7 @@ from typing import Any, Mapping, Sequence
 from ..core.errors import PodnetError, message
 from ..core.model import Plan, is_inside
 from ..core.verdict import Asked, judge
+from ..keep.leases import of_probes
 from ..keep.lock import DIRECTORY
 from ..state.backends.base import peers
 from ..state.state import State
@@ -64,7 +65,8 @@ def end(name: str) -> list[str]:
 
     Returns warnings.
     """
-    if not Path(DIRECTORY, name, "probe.json").exists():
+    # A reboot takes the record in /run, and leaves the pod's leases.
+    if not Path(DIRECTORY, name, "probe.json").exists() and not of_probes(name):
         return []
     from ..probe import probe_pod
 

@@ -12,6 +12,7 @@ from typing import Any, Iterator
 from ..core.errors import PodnetError
 from ..core.model import is_file_name
 from ..keep import files
+from ..keep.leases import DIRECTORY as LEASES
 from ..state.adopt import Found
 from ..state.state import Leftover
 from . import forward, services
@@ -22,7 +23,6 @@ SUBNET_ENV = "/run/flannel/subnet.env"
 
 #: Where the flannel CNI plugin keeps the configuration of each pod, and host-local its leases.
 PLUGIN_STATE = "/var/lib/cni/flannel"
-LEASES = "/var/lib/cni/networks"
 
 #: The usual names of a systemd unit that runs flanneld.
 UNITS = ("flanneld.service", "flannel.service")

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from ..cni.chain import Attachment, PluginChain
-from ..cni.configuration import LEASES, leases, plugin_directories, read_record
+from ..cni.configuration import leases, plugin_directories, read_record
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name, offset, split_cidr
 from ..keep import files
+from ..keep.leases import DIRECTORY as LEASES
+from ..keep.leases import PROBE, of_probes
 from ..kernel.netns import interface_mtu
 from . import responder
-
-#: Namespaces and container ids of probe pods begin with this, so no other pod is taken for one.
-PREFIX = "podnet-probe-"
 
 _NAMESPACES = "/run/netns"
 
@@ -66,7 +65,7 @@ def make(plan: Plan, node_name: str, text: str | None = None, **more: Any) -> Po
     if text is None:
         raise PodnetError(f"{node_name}: no CNI configuration at {path}; run site.yml first")
     remove(plan.name)
-    name = PREFIX + binascii.hexlify(os.urandom(4)).decode()
+    name = PROBE + binascii.hexlify(os.urandom(4)).decode()
     record: dict[str, Any] = {
         "netns": name,
         "conflist": text,
@@ -133,7 +132,7 @@ def missing_directory(name: str) -> str:
 
 def exists(name: str) -> bool:
     """Whether a probe pod of network `name`, or a remnant of one, is on this host."""
-    return bool(_read_record(name)) or bool(_stale_leases(name))
+    return bool(_read_record(name)) or bool(of_probes(name))
 
 
 def remove(name: str) -> list[str]:
@@ -152,7 +151,7 @@ def remove(name: str) -> list[str]:
     except PodnetError as error:
         warnings.append(str(error))
     namespace = str(record.get("netns", ""))
-    if namespace.startswith(PREFIX) and "/" not in namespace:
+    if namespace.startswith(PROBE) and "/" not in namespace:
         try:
             chain = PluginChain.from_text(str(record["conflist"]), list(record["directories"]))
             chain.delete(_attachment(namespace), record.get("result"))
@@ -163,7 +162,7 @@ def remove(name: str) -> list[str]:
                 _ip("netns", "delete", namespace)
             except PodnetError as error:
                 warnings.append(str(error))
-    for lease in _stale_leases(name):
+    for lease in of_probes(name):
         with contextlib.suppress(OSError):
             lease.unlink()
     made = str(record.get("made", ""))
@@ -235,18 +234,6 @@ def _read_record(name: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _stale_leases(name: str) -> list[Path]:
-    """Return host-local's lease files of probe pods, whether these pods still exist or not."""
-    stale: list[Path] = []
-    try:
-        for entry in Path(LEASES, name).iterdir():
-            if entry.is_file() and entry.read_text(errors="replace").startswith(PREFIX):
-                stale.append(entry)
-    except OSError:
-        pass
-    return stale
 
 
 def _address(result: Mapping[str, Any], family: int) -> str:
