@@ -32,5 +32,5 @@ def test_there_is_no_ipv4_of_ours(cluster: Cluster) -> None:
 
 def test_the_proof_covers_ipv6_at_the_larger_size(cluster: Cluster) -> None:
     message = cluster.verify().message
-    assert "probed over IPv6 " in message, message
+    assert "probed by ICMP, UDP and TCP over IPv6 at " in message, message
     assert "(full: 1530)" in message, message
