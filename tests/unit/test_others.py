@@ -30,7 +30,10 @@ def test_the_drop_ins_name_the_networks_devices() -> None:
     network = made["/etc/systemd/network/05-podnet-podnet.network"]
     assert "Name=cni0 flannel.1\n" in network
     manager = made["/etc/NetworkManager/conf.d/60-podnet-podnet.conf"]
-    assert "interface-name:cni0;interface-name:flannel.1\n" in manager
+    assert (
+        "interface-name:cni0;interface-name:flannel.1;interface-name:veth*;interface-name:ep-*\n"
+        in manager
+    )
 
 
 def test_firewalld_forwards_for_the_networks_pods_in_both_families() -> None:

@@ -53,6 +53,12 @@ def paths(name: str) -> list[str]:
     return [NETWORKD_CONF, _network(name), _network_manager(name), _firewalld(name), _sysctl(name)]
 
 
+#: The host's ends of pods' and endpoints' veth pairs. NetworkManager leaves any veth alone by a rule
+#: of udev (85-nm-unmanaged.rules); where udev does not run it would ask for an address by DHCP on
+#: each new one, and take it off the bridge.
+_ENDS = ("veth*", "ep-*")
+
+
 def drop_ins(
     name: str,
     devices: Iterable[str],
@@ -75,7 +81,7 @@ def drop_ins(
             f"[Match]\nName={' '.join(listed)}\n\n[Link]\nUnmanaged=yes\n"
         )
     if NETWORK_MANAGER in tools:
-        names = ";".join(f"interface-name:{device}" for device in listed)
+        names = ";".join(f"interface-name:{device}" for device in (*listed, *_ENDS))
         result[_network_manager(name)] = (
             f"# Made by podnet: the devices of pod network {name} are not NetworkManager's.\n"
             f"[keyfile]\nunmanaged-devices+=;{names}\n"
