@@ -53,9 +53,9 @@ def paths(name: str) -> list[str]:
     return [NETWORKD_CONF, _network(name), _network_manager(name), _firewalld(name), _sysctl(name)]
 
 
-#: The host's ends of pods' and endpoints' veth pairs. NetworkManager leaves any veth alone by a rule
-#: of udev (85-nm-unmanaged.rules); where udev does not run it would ask for an address by DHCP on
-#: each new one, and take it off the bridge.
+#: The host's ends of pods' and endpoints' veth pairs. NetworkManager leaves any veth alone by a
+#: rule of udev (85-nm-unmanaged.rules); where udev does not run it would ask for an address by DHCP
+#: on each new one, and take it off the bridge.
 _ENDS = ("veth*", "ep-*")
 
 
