@@ -120,6 +120,7 @@ def hosts(count: int, mtu: int = 1500, bare: bool = False) -> Iterator[list[Host
                 f"netns {host.process.pid}"
             )
             underlay.ip(f"link set {host.name} master u0 up")
+            _without_dad(host, "eth0")
             host.ip("link set eth0 up")
             host.ip(f"addr add 192.0.2.{11 + number}/24 dev eth0")
             host.ip(f"addr add fd00:2::{11 + number}/64 dev eth0 nodad")
@@ -128,6 +129,7 @@ def hosts(count: int, mtu: int = 1500, bare: bool = False) -> Iterator[list[Host
                 continue
             host.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
             host.ip("link add name cni0 type bridge")
+            _without_dad(host, "cni0")
             host.ip(f"link set cni0 mtu {mtu} up")
             host.ip(f"addr add 10.244.{number}.1/24 dev cni0")
             host.ip(f"addr add fd00:244:0:{number}::1/64 dev cni0 nodad")
@@ -144,6 +146,14 @@ def hosts(count: int, mtu: int = 1500, bare: bool = False) -> Iterator[list[Host
     finally:
         for host in reversed(made):
             host.close()
+
+
+def _without_dad(host: Host, device: str) -> None:
+    """Let a device's link-local address work at once, as on a host that was not made just now.
+
+    For a second or two of duplicate address detection its IPv6 does not answer all that it is sent.
+    """
+    host.run("sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0")
 
 
 def plan_document(count: int, *, six: bool = True, **changes: Any) -> dict[str, Any]:
