@@ -19,7 +19,6 @@ from .model import (
     Plan,
     is_inside,
     is_interface_name,
-    offset,
     pack,
     split_cidr,
     unpack,
@@ -294,13 +293,14 @@ def place_problem(address: str, subnet: str) -> str:
         return "has a family that pods do not have: leave it out, or set the cluster CIDR for it"
     if not is_inside(_single(address), subnet):
         return f"is not in the node's subnet {subnet}: choose one from it, or none"
-    base, length = split_cidr(subnet)
-    size = len(pack(base))
-    last = int.from_bytes(pack(base), "big") + (1 << (size * 8 - length)) - 1
-    reserved = {base: "the subnet itself", offset(base, 1): "the node's gateway"}
-    if size == 4:
-        reserved[unpack(last.to_bytes(size, "big"))] = "the broadcast address"
-    return f"is {reserved[address]}: choose another one, or none" if address in reserved else ""
+    first, last = _usable(subnet)
+    reserved = {
+        first - 2: "the subnet itself",
+        first - 1: "the node's gateway",
+        last + 1: "the broadcast address",  # IPv6 has none: there, this is outside the subnet
+    }
+    number = int.from_bytes(pack(address), "big")
+    return f"is {reserved[number]}: choose another one, or none" if number in reserved else ""
 
 
 def highest_free(node: str, name: str, subnet: str, busy: set[str]) -> str:
