@@ -93,13 +93,18 @@ def _ready(text: str | None) -> IO[bytes]:
     return file
 
 
-def read_json(argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
+def read_json(
+    argv: Sequence[str], check: Callable[[Any], None], *, may_fail: bool = False
+) -> list[Any]:
     """Run a tool that prints a JSON list; raise PodnetError when it fails or prints none.
 
     `check` is the function of `schema` for an entry of the list; it raises ValueError. For an empty
-    list iproute2 prints nothing, `[]` or `[{}]`, depending on version and object.
+    list iproute2 prints nothing, `[]` or `[{}]`, depending on version and object. With `may_fail` a
+    tool that fails has nothing to list: for ip a routing table without routes does not exist.
     """
     result = run(argv)
+    if may_fail and result.code != 0:
+        return []
     if result.code != 0:
         raise PodnetError(f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})")
     try:

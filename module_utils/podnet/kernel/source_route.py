@@ -13,7 +13,7 @@ from typing import Mapping, Sequence
 from ..core.errors import PodnetError
 from ..core.model import ROUTE_PROTOCOL as PROTOCOL
 from .apply import batch
-from .run import read_json, run
+from .run import read_json
 
 #: Priority of the rule: just before 32766, that of table main.
 PREFERENCE = 32765
@@ -98,8 +98,9 @@ def _routes(family: int, table: int) -> list[str]:
 
 def _entries(family: int, table: int) -> list[dict[str, object]]:
     """Return all routes in a table, [] if the table does not exist."""
+
     argv = ["ip", "-N", f"-{family}", "-json", "route", "show", "table", str(table)]
-    return read_json(argv, _any) if run(argv).code == 0 else []
+    return read_json(argv, _any, may_fail=True)
 
 
 def _any(_entry: object) -> None:
