@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Iterator, NamedTuple
 
 from ..core.model import Node, Plan
+from ..core.text import listed
 from ..state import nft_rule
 from ..state.state import BELOW, Accept, State, route_device
 from . import walk
@@ -211,18 +212,15 @@ def _warnings(chain: Forwarder, judged: Judgement) -> list[str]:
     if judged.named:
         lines.append(
             f"{chain}: drops packets between pods by a rule that means them: "
-            f"{_few(judged.named)}. podnet leaves it; remove it if pods are to reach each other"
+            f"{listed(judged.named, 3, '; ')}. podnet leaves it; remove it if pods are to reach "
+            "each other"
         )
     if judged.doubts:
         lines.append(
             f"{chain}: may drop packets between pods, which cannot be told from the rules alone: "
-            f"{_few(judged.doubts)}. See whether verify.yml passes"
+            f"{listed(judged.doubts, 3, '; ')}. See whether verify.yml passes"
         )
     return lines
-
-
-def _few(texts: tuple[str, ...]) -> str:
-    return "; ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def left_alone(plan: Plan, node: Node, chains: Iterable[Forwarder], final: State) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Mapping, Sequence
 
 from ..core.errors import PodnetError, message
 from ..core.model import Plan, is_inside
+from ..core.text import listed
 from ..core.verdict import Asked, judge
 from ..keep.leases import of_probes
 from ..keep.lock import DIRECTORY
@@ -147,14 +148,14 @@ class Proof:
         if not others:
             return []
         absent = [name for name in others if name not in self.targets]
-        notes = [f"not in this run, so not proven: {_some(absent)}"] if absent else []
+        notes = [f"not in this run, so not proven: {listed(absent, 5)}"] if absent else []
         told = {self.node.name: self.own, **self.targets}
         missing = [f"{name}: {one['why']}" for name, one in told.items() if "why" in one]
         self.known = self._ask()
         faults = [*missing, *_told(self.known)]
         if not faults:
             return [f"{self.node.name}: {note}" for note in notes]
-        said = f"the new way ({self.plan.backend}) is not proven: {_some(faults, '; ')}"
+        said = f"the new way ({self.plan.backend}) is not proven: {listed(faults, 5, '; ')}"
         if self.forced:
             return [
                 f"{self.node.name}: {one}" for one in (*notes, f"{said} (podnet_force_unproven)")
@@ -177,8 +178,8 @@ class Proof:
         lost = {pair: fault for pair, fault in found.items() if pair not in self.known}
         if lost:
             raise PodnetError(
-                f"{self.node.name}: after the routes moved, {_some(_told(lost), '; ')}. Packets of "
-                f"{self.plan.backend} may be dropped between the hosts"
+                f"{self.node.name}: after the routes moved, {listed(_told(lost), 5, '; ')}. "
+                f"Packets of {self.plan.backend} may be dropped between the hosts"
             )
 
     def _ask(self) -> dict[tuple[str, str], str]:
@@ -218,9 +219,4 @@ def _told(faults: Mapping[tuple[str, str], str]) -> list[str]:
     alike: dict[tuple[str, str], list[str]] = {}
     for (name, family), fault in faults.items():
         alike.setdefault((family, fault), []).append(name)
-    return [f"{_some(names)} ({family}): {fault}" for (family, fault), names in alike.items()]
-
-
-def _some(names: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return between.join(names[:5]) + more
+    return [f"{listed(names, 5)} ({family}): {fault}" for (family, fault), names in alike.items()]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from ..core import model
 from ..core.errors import PodnetError
+from ..core.text import listed
 from . import checks
 from .variables import ALLOCATIONS_FILE, BY_NAME, VARIABLES
 
@@ -48,13 +49,6 @@ class Problems:
             shown.append(f"... and {more} more")
         heading = f"{len(self.lines)} problems in the inventory:"
         raise PodnetError("\n".join([heading, *("  " + line for line in shown)]))
-
-
-def names(items: Iterable[str], shown: int = 3) -> str:
-    """Return the first few of `items` and the number of the others, for a message."""
-    every = list(items)
-    rest = len(every) - shown
-    return ", ".join(every[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -291,7 +285,7 @@ def _beside_inventory(raw_hosts: Sequence[Mapping[str, Any]], problems: Problems
         reason = "the inventory has no directory to keep the allocations in"
     else:
         places = [f"{host} from {place or 'no directory'}" for place, host in where.items()]
-        reason = f"the hosts come from different inventories ({names(places, 2)})"
+        reason = f"the hosts come from different inventories ({listed(places, 2)})"
     problems.add(f"podnet_allocations_file: not set, and {reason}: set it to the path of a file")
     return ""
 

@@ -12,9 +12,10 @@ from typing import Any, Mapping, Sequence
 
 from ..core.endpoints import place_problem
 from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
+from ..core.text import listed
 from . import subnets, underlay
 from .allocations_file import Allocations
-from .inventory import Inventory, InventoryHost, Problems, names
+from .inventory import Inventory, InventoryHost, Problems
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,13 @@ def _check_on_link(
     if values["cluster_cidr6"] and lacking:
         if host_gw:
             problems.add(
-                f"podnet_node_ip6: {names(lacking)} without one, and host-gw routes IPv6 pods"
+                f"podnet_node_ip6: {listed(lacking, 3)} without one, and host-gw routes IPv6 pods"
                 " through it: set it on every host, or set podnet_backend to vxlan"
             )
         else:
             notes.append(
-                f"podnet_node_ip6 is not set on {names(lacking)}: IPv6 pods use VXLAN to all peers"
+                f"podnet_node_ip6 is not set on {listed(lacking, 3)}: IPv6 pods use VXLAN to all "
+                "peers"
             )
     for group in groups:
         underlay.check_nesting(group, problems)
@@ -154,7 +156,8 @@ def _check_on_link(
         if group.unknown and len(hosts) > 1:
             notes.append(
                 f"prefix length of the IPv{group.family} address not given for"
-                f" {names(group.unknown)}: each host decides from its own addresses who is on-link"
+                f" {listed(group.unknown, 3)}: each host decides from its own addresses who is"
+                " on-link"
             )
 
 

@@ -7,10 +7,11 @@ from typing import Any, Mapping, Sequence
 
 from ..core.errors import PodnetError
 from ..core.model import Node, is_inside, split_cidr
+from ..core.text import listed
 from .allocation import Pool, carve
 from .allocations_file import Allocations
 from .checks import closest, show
-from .inventory import Inventory, InventoryHost, Problems, names
+from .inventory import Inventory, InventoryHost, Problems
 
 # The address families, IPv4 and IPv6: the suffix of their variables, and the bits of an address.
 FAMILIES = (("", 32), ("6", 128))
@@ -97,7 +98,7 @@ def carve_family(
         [fixed[name] for name in left],
     )
     if given is None:
-        reserved = f", and {len(left)} more are reserved for {names(left)}" if left else ""
+        reserved = f", and {len(left)} more are reserved for {listed(left, 3)}" if left else ""
         release = ", or release what is reserved with podnet_release" if left else ""
         problems.add(
             f"{variable}: {cidr} has room for {pool.count} nodes with a /{prefix} each, but the"
@@ -129,19 +130,19 @@ def _check_kept(
     if prefix != old_prefix:
         problems.add(
             f"podnet_node_prefix{suffix}: {prefix}, but {len(kept)} nodes have a /{old_prefix} in"
-            f" {path} ({names(_with(kept, list(kept)))}): set it back to {old_prefix}, or delete"
-            " their lines there, which renumbers all their pods"
+            f" {path} ({listed(_with(kept, list(kept)), 3)}): set it back to {old_prefix}, or"
+            " delete their lines there, which renumbers all their pods"
         )
         return
     outside = [name for name, subnet in kept.items() if not is_inside(subnet, cidr)]
     if outside:
         present = {host.name for host in inventory.hosts}
         gone = [name for name in outside if name not in present]
-        release = f"; release those that left the inventory: {names(gone)}" if gone else ""
+        release = f"; release those that left the inventory: {listed(gone, 3)}" if gone else ""
         problems.add(
             f"podnet_cluster_cidr{suffix}: {cidr} leaves out subnets that are in use"
-            f" ({names(_with(kept, outside))}): keep it wide enough for them, or delete their lines"
-            f" in {path}, which renumbers their pods{release}"
+            f" ({listed(_with(kept, outside), 3)}): keep it wide enough for them, or delete their"
+            f" lines in {path}, which renumbers their pods{release}"
         )
 
 
@@ -221,6 +222,6 @@ def note_unused(values: Mapping[str, Any], before: Allocations, notes: list[str]
         unused = [name for name, both in before.nodes.items() if both[1 if suffix else 0]]
         if unused and not values["cluster_cidr" + suffix]:
             notes.append(
-                f"podnet_cluster_cidr{suffix} is empty: the subnets of {names(unused)} in that"
+                f"podnet_cluster_cidr{suffix} is empty: the subnets of {listed(unused, 3)} in that"
                 " family stay recorded, unused"
             )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Mapping, Sequence
 
 from ..core.model import overlaps, pack, split_cidr, unpack
-from .inventory import InventoryHost, Problems, names
+from ..core.text import listed
+from .inventory import InventoryHost, Problems
 
 # What can neither be a node's address nor hold pods (RFC 6890).
 _SPECIAL = {
@@ -114,8 +115,8 @@ def choose_family(hosts: Sequence[InventoryHost], problems: Problems) -> int:
     for family in (4, 6):
         if all(address_of(host, family)[0] for host in hosts):
             return family
-    no_ip = names(host.name for host in hosts if not host.ip)
-    no_ip6 = names(host.name for host in hosts if not host.ip6)
+    no_ip = listed((host.name for host in hosts if not host.ip), 3)
+    no_ip6 = listed((host.name for host in hosts if not host.ip6), 3)
     problems.add(
         f"podnet_node_ip: the hosts have no address family in common: {no_ip} without IPv4,"
         f" {no_ip6} without IPv6: give every host a podnet_node_ip, or every host a podnet_node_ip6"
@@ -180,7 +181,7 @@ def check_networks(
                 if overlaps(cidr, cluster):
                     problems.add(
                         f"{variable}: {cluster} overlaps {cidr}, the network of"
-                        f" {names(members)}: choose another range for the pods"
+                        f" {listed(members, 3)}: choose another range for the pods"
                     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..core.errors import PodnetError
 from ..core.model import Plan, pack
+from ..core.text import listed
 from ..core.verdict import OK, Asked, Verdict, judge
 from ..kernel.netns import in_netns
 from . import icmp, udp_tcp
@@ -186,7 +187,9 @@ def summary(
             result["failures"].append(
                 {"kind": pair.kind, "node": node, "family": pair.family, **failed}
             )
-    result["notes"] = [note.replace("{}", _some(nodes)) for note, nodes in notes.items()]
+    result["notes"] = [
+        note.replace("{}", listed(dict.fromkeys(nodes))) for note, nodes in notes.items()
+    ]
     return result
 
 
@@ -231,12 +234,6 @@ def _excused(
             "either; not judged (podnet_probe_outside names an address that answers)"
         )
     return ""
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = list(dict.fromkeys(names))
-    more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
-    return ", ".join(shown[:10]) + more
 
 
 def outside_addresses(plan: Plan, pod: Pod, chosen: Sequence[str]) -> tuple[list[str], list[str]]:

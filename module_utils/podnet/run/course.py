@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..core import run_name
+from ..core.text import listed
 from .results import LEFT_OUT, NO_RESULT, failures
 
 NONE, CONVERGE, SWITCH, REFUSE = "none", "converge", "switch", "refuse"
@@ -67,7 +68,7 @@ def decide(
     touched = [host for host, counts in pending.items() if counts["total"]]
     if missing and touched:
         notes.append(
-            f"Not in this run, so perhaps without its change: {_names(missing)}. "
+            f"Not in this run, so perhaps without its change: {listed(missing)}. "
             "Run again without --limit when they can be reached"
         )
     return Course(CONVERGE if touched else NONE, "", notes, unreachable, over, touched)
@@ -81,7 +82,7 @@ def _mtus(mtus: Mapping[str, int]) -> list[str]:
             by_size.setdefault(mtu, []).append(host)
     if len(by_size) < 2:
         return []
-    shown = "; ".join(f"{mtu} on {_names(hosts)}" for mtu, hosts in sorted(by_size.items()))
+    shown = "; ".join(f"{mtu} on {listed(hosts)}" for mtu, hosts in sorted(by_size.items()))
     return [
         f"Pods' MTU differs among hosts: {shown}. Between them large packets depend on ICMP (path "
         f"MTU discovery); podnet_mtu: {min(by_size)} gives all the same"
@@ -116,7 +117,7 @@ def _at_work(held: Mapping[str, Any]) -> str:
     by_run: dict[str, list[str]] = {}
     for host, one in held.items():
         by_run.setdefault(one["run"], []).append(host)
-    shown = "; ".join(f"{run_name.by(run)} (on {_names(hosts)})" for run, hosts in by_run.items())
+    shown = "; ".join(f"{run_name.by(run)} (on {listed(hosts)})" for run, hosts in by_run.items())
     return (
         f"Another run of podnet is at work: {shown}. Nothing was changed by this one. Run again "
         "when it has ended; if its controller died, it is forgotten "
@@ -131,18 +132,14 @@ def _refuse(switching: Sequence[str], unreachable: Sequence[str], missing: Seque
     """
     if unreachable:
         return (
-            f"{_names(switching)} must switch, and {_names(unreachable)} cannot be reached and "
+            f"{listed(switching)} must switch, and {listed(unreachable)} cannot be reached and "
             "would be cut off. Nothing was changed. Bring the host back, or take it out with "
             "playbooks/remove_node.yml, and run again"
         )
     if missing:
         return (
-            f"{_names(switching)} must switch, and --limit leaves out {_names(missing)}, which "
+            f"{listed(switching)} must switch, and --limit leaves out {listed(missing)}, which "
             "would be cut off. Nothing was changed. Run without --limit, or set "
             "podnet_force_limited: true if you know why"
         )
     return ""
-
-
-def _names(hosts: Sequence[str]) -> str:
-    return ", ".join(hosts[:10]) + (f" and {len(hosts) - 10} more" if len(hosts) > 10 else "")

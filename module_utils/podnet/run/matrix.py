@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Container, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from ..core import verdict
+from ..core.text import listed
 
 #: A table of more hosts than this does not fit a screen: then only failing pairs are listed.
 MOST_IN_TABLE = 20
@@ -65,7 +66,7 @@ def report(
     left_out = [name for name in _names(document) if name not in made]
     if left_out:
         lines.append(
-            f"Not in this run, so not probed: {_some(left_out)} (the plan has "
+            f"Not in this run, so not probed: {listed(left_out)} (the plan has "
             f"{len(_names(document))} hosts)"
         )
     if len(hosts) <= MOST_IN_TABLE:
@@ -239,9 +240,4 @@ def _notes(hosts: Iterable[str], absent: Mapping[str, str], probed: Mapping[str,
         if host not in absent:
             for note in probed[host].get("notes", ()):
                 by_note.setdefault(note, []).append(host)
-    return [f"{note} [{_some(those)}]" for note, those in by_note.items()]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
+    return [f"{note} [{listed(those)}]" for note, those in by_note.items()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from ..core.edition import Edition
+from ..core.text import listed
 
 
 def objections(
@@ -28,7 +29,7 @@ def objections(
     lines = _other_network(edition, file, seen) + _other_edition(edition, file, seen)
     for (subnet, owner, to), hosts in _taken(release, known, seen, bool(lines)).items():
         lines.append(
-            f"{_names(hosts)}: {subnet} belongs to {owner} by what was seen there, and {file} "
+            f"{listed(hosts)}: {subnet} belongs to {owner} by what was seen there, and {file} "
             f"gives it to {to}: pods of both would have the same addresses. If {owner} is gone for "
             f"good, say so with -e podnet_release={owner}; if it is in the inventory, let this run "
             "reach it; else get the newest allocations file from version control"
@@ -42,7 +43,7 @@ def _other_network(edition: Edition, file: str, seen: Mapping[str, Edition]) -> 
         if one.id != edition.id:
             by_id.setdefault(one.id, []).append(host)
     return [
-        f"{_names(hosts)}: in the network {other}, which is "
+        f"{listed(hosts)}: in the network {other}, which is "
         + (
             f"not the one of {file} ({edition.id})"
             if edition.id
@@ -68,7 +69,7 @@ def _other_edition(edition: Edition, file: str, seen: Mapping[str, Edition]) -> 
     )
     if newer:
         lines.append(
-            f"{_names(newer)}: has seen generation {max(newer.values())} of the allocations, and "
+            f"{listed(newer)}: has seen generation {max(newer.values())} of the allocations, and "
             f"this plan is generation {edition.generation}, from {file}: an old copy. {way_out}"
         )
     twins = [
@@ -79,7 +80,7 @@ def _other_edition(edition: Edition, file: str, seen: Mapping[str, Edition]) -> 
     ]
     if twins:
         lines.append(
-            f"{_names(twins)}: has seen another generation {edition.generation} of the allocations "
+            f"{listed(twins)}: has seen another generation {edition.generation} of the allocations "
             f"than {file} makes: two people have changed the same one. {way_out}"
         )
     return lines
@@ -117,8 +118,3 @@ def _taken(
         if owner not in release and not outdated and not present:
             found[subnet, owner, to] = hosts
     return found
-
-
-def _names(hosts: Sequence[str] | Mapping[str, Any]) -> str:
-    shown = list(hosts)
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Iterable, Mapping
 
 from ..core.model import Node, Plan, split_cidr
-from .host_view import Prefix, listed, make_prefix
+from ..core.text import listed
+from .host_view import Prefix, make_prefix
 
 
 def judge(plan: Plan, node: Node, foreign: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -38,7 +39,7 @@ def judge(plan: Plan, node: Node, foreign: Mapping[str, str]) -> tuple[list[str]
     if taking:
         return [
             f"{node.name}: the host has routes of others inside {ranges}: "
-            f"{'; '.join(taking[:3])}{f' and {len(taking) - 3} more' if len(taking) > 3 else ''}. "
+            f"{listed(taking, 3, '; ')}. "
             "Remove them, or set podnet_cluster_cidr to a range that is free"
         ], []
     return [], [

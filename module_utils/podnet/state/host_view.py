@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Iterator, NamedTuple
 
 from ..core.model import Node, Plan, pack
+from ..core.text import listed
 
 
 class Underlay(NamedTuple):
@@ -147,12 +148,6 @@ def two_ways(plan: Plan, node: Node, host: HostView) -> set[str]:
     return {way.device for way in ways if way and way.back not in ("", way.device)}
 
 
-def listed(names: list[str], most: int = 5) -> str:
-    """Return a list for a message, shortened."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def problems(plan: Plan, node: Node, host: HostView, podnets: set[str]) -> list[str]:
     """Return why packets would not reach the peers' addresses as the plan wants, a sentence each.
 
@@ -169,13 +164,13 @@ def problems(plan: Plan, node: Node, host: HostView, podnets: set[str]) -> list[
                 inside.append(f"{peer.name} ({address}) over {way.device}")
     if inside:
         found.append(
-            f"{node.name}: the kernel reaches {listed(inside)}, which podnet itself made: a node's "
-            "address cannot be reached through the pods' network. Remove that route"
+            f"{node.name}: the kernel reaches {listed(inside, 5)}, which podnet itself made: a "
+            "node's address cannot be reached through the pods' network. Remove that route"
         )
     if lost and node.interface:
         found.append(
             f"{node.name}: podnet_interface {node.interface}: the kernel has no route over it to "
-            f"{listed(lost)}. Add one, or leave podnet_interface out: the kernel then decides"
+            f"{listed(lost, 5)}. Add one, or leave podnet_interface out: the kernel then decides"
         )
     return found
 
@@ -193,13 +188,13 @@ def notes(plan: Plan, node: Node, host: HostView) -> list[str]:
                 short.append(f"{peer.name} ({way.learned} of {way.mtu} on {way.device})")
     if lost and not node.interface:
         found.append(
-            f"{node.name}: the kernel has no route to {listed(lost)} now; pods reach them when "
+            f"{node.name}: the kernel has no route to {listed(lost, 5)} now; pods reach them when "
             "it has one"
         )
     if short:
         found.append(
-            f"{node.name}: routers report a smaller MTU on the way to {listed(short)}. Pods send "
-            "packets that only fragments can carry: set podnet_mtu, or the MTU of the route "
+            f"{node.name}: routers report a smaller MTU on the way to {listed(short, 5)}. Pods "
+            "send packets that only fragments can carry: set podnet_mtu, or the MTU of the route "
             "(ip route ... mtu)"
         )
     return found

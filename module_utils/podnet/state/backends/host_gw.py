@@ -6,7 +6,8 @@ It works where nodes share a segment: a gateway must be on-link (ip-route(8)).
 from __future__ import annotations
 
 from ...core.model import Node, Plan
-from ..host_view import HostView, direct_device, listed
+from ...core.text import listed
+from ..host_view import HostView, direct_device
 from ..state import State
 from .base import Backend, peers
 
@@ -49,7 +50,7 @@ class HostGateway(Backend):
         if not far:
             return []
         return [
-            f"{node.name}: host-gw needs peers on the same segment, but {listed(far)} are not "
+            f"{node.name}: host-gw needs peers on the same segment, but {listed(far, 5)} are not "
             "on-link. Set podnet_backend to vxlan with podnet_direct_routing: true: plain "
             "routes where they work, VXLAN elsewhere"
         ]
