@@ -87,6 +87,11 @@ class Part:
         """Where its output goes."""
         return LOGS / f"{self.name.replace(' ', '-')}.log"
 
+    @property
+    def results(self) -> Path | None:
+        """The file in which its tests' results are, if it has any."""
+        return LOGS / f"molecule-{self.scenario}.xml" if self.scenario else self.junit
+
 
 @dataclass
 class Running:
@@ -168,8 +173,6 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
         environment = {
             "MOLECULE_EPHEMERAL_DIRECTORY": str(state / name),
             "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
-            # Proves that the scenario's verify step ran: molecule passes where it is skipped.
-            "PODNET_JUNIT": str(LOGS / f"molecule-{name}.xml"),
         }
         argv += ["test", "-s", name]
         parts.append(
@@ -222,9 +225,10 @@ def _may_start(part: Part, running: Sequence[Running]) -> bool:
 
 def _start(part: Part, base: dict[str, str]) -> Running:
     environment = base | part.environment | {_MARK: _mark(part)}
-    for stale in (part.junit, environment.get("PODNET_JUNIT")):
-        if stale:
-            Path(stale).unlink(missing_ok=True)
+    if part.results:
+        part.results.unlink(missing_ok=True)
+        # Proves that a scenario's verify step ran: molecule passes where it is skipped.
+        environment["PODNET_JUNIT"] = str(part.results)
     with part.log.open("wb") as log:
         process = subprocess.Popen(
             part.argv,
@@ -277,7 +281,7 @@ def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
         count.passed += passed
         count.failed += failed or (1 if problem else 0)
         details = f"{passed} passed, {failed} failed, "
-    elif part.scenario and not problem and _tests(LOGS / f"molecule-{part.scenario}.xml")[0] == 0:
+    elif part.results and not problem and _tests(part.results)[0] == 0:
         problem = "its verify step did not run"
     again = bool(problem and part.scenario and not part.alone)
     if not part.junit and not again:
@@ -287,8 +291,7 @@ def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
     print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{used})", flush=True)
     if problem:
         when = "beside others" if again else "alone" if part.alone else ""
-        junit = part.junit or LOGS / f"molecule-{part.scenario}.xml"
-        tests = _failures(junit) if part.junit or part.scenario else []
+        tests = _failures(part.results) if part.results else []
         label = " ".join(word for word in (part.name, when) if word)
         count.named += [f"{label}: {one}" for one in tests or [problem]]
         lines = part.log.read_text(errors="replace").splitlines()
