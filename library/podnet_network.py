@@ -152,7 +152,7 @@ switching:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.document import by_host, plan_from_text
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import is_network_name
 from ansible.module_utils.podnet.host import call
@@ -181,7 +181,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options ask; return the result."""
     options = module.params
     plan = plan_from_text(options["plan"]) if options["plan"] else None
-    proof = call.read_proof(options["proof"])
+    proof = None
+    if options["proof"]:
+        proof = by_host("proof", options["proof"], "phase=prepare returned as proof")
     # Results are kept by the controller for every host: neither must come back in each.
     options["plan"] = options["proof"] = None
     if options["state"] == "absent":

@@ -123,11 +123,10 @@ notes:
   elements: str
 """
 
-import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet.core.document import plan_from_text
+from ansible.module_utils.podnet.core.document import by_host, plan_from_text
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
 from ansible.module_utils.podnet.probe import probe_pod, questions
@@ -171,17 +170,6 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
     return dict(seen, changed=False)
 
 
-def targets_from_text(text: str) -> dict[str, Any]:
-    """Read what other hosts' calls returned as pods: host name -> pod."""
-    try:
-        targets = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PodnetError(f"targets: no JSON ({error})") from error
-    if not isinstance(targets, dict) or not all(isinstance(pod, dict) for pod in targets.values()):
-        raise PodnetError("targets: not what the hosts' calls with state=present returned as pod")
-    return targets
-
-
 def main() -> None:
     """Run the module."""
     needed = ["plan", "node"]
@@ -193,7 +181,7 @@ def main() -> None:
     )
     try:
         plan = plan_from_text(module.params["plan"]) if module.params["plan"] else None
-        targets = targets_from_text(module.params["targets"])
+        targets = by_host("targets", module.params["targets"], "state=present returned as pod")
         # Results are kept by the controller for every host: these must not come back in each.
         module.params.update(plan=None, targets=None)
         result = run(module, plan, targets)

@@ -5,7 +5,6 @@ That is endpoints and CNI configuration, and the release of the run's claim on t
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Sequence
 
@@ -95,22 +94,6 @@ def absent(name: str, check: bool, run: str, over: Sequence[str]) -> Done:
     """Remove a network from a host. Raises PodnetError."""
     done = converge.remove(name, check, run, over)
     return Done(_result(done), done.warnings, [done.diff()])
-
-
-def read_proof(text: str | None) -> dict[str, Any] | None:
-    """Parse the option `proof`: host -> what it returned as proof; None if it is empty.
-
-    Raises PodnetError for anything else.
-    """
-    if not text:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PodnetError(f"proof: no JSON ({error})") from error
-    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-        raise PodnetError("proof: not what the hosts' calls with phase=prepare returned as proof")
-    return found
 
 
 def _result(done: target.NetworkResult) -> dict[str, Any]:
