@@ -9,7 +9,7 @@ import pytest
 from podnet.cni import configuration
 from podnet.core.errors import PodnetError
 from podnet.core.model import Cni, Endpoint, Node, Plan
-from podnet.keep import files
+from podnet.keep import files, leases
 
 VERSIONS = ["0.3.1", "0.4.0", "1.0.0"]
 
@@ -67,7 +67,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     monkeypatch.setattr(files, "STATE", str(tmp_path / "etc" / "podnet"))
     monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "etc" / "podnet" / "directories"))
     monkeypatch.setattr(configuration, "DISTRIBUTION_DIRS", (str(made.distribution),))
-    monkeypatch.setattr(configuration, "LEASES", str(tmp_path / "var" / "lib" / "cni" / "networks"))
+    monkeypatch.setattr(leases, "DIRECTORY", str(tmp_path / "var" / "lib" / "cni" / "networks"))
     monkeypatch.setattr(configuration, "_RUNTIME_CACHES", (str(tmp_path / "var/lib/cni/results"),))
     monkeypatch.setattr(configuration, "ARCHIVES", str(tmp_path / "opt" / "podnet" / "cni"))
     (tmp_path / "etc").mkdir()
@@ -108,10 +108,10 @@ def test_life_of_a_configuration(root: Root) -> None:
     # A link once made stays, whatever is said later.
     assert not configuration.inspect(plan, "n1").changed
 
-    leases = Path(configuration.LEASES) / "podnet"
-    leases.mkdir(parents=True)
-    (leases / "last_reserved_ip.0").write_text("10.244.0.2")
-    (leases.parent.parent / "results").mkdir()
+    held = Path(leases.DIRECTORY) / "podnet"
+    held.mkdir(parents=True)
+    (held / "last_reserved_ip.0").write_text("10.244.0.2")
+    (held.parent.parent / "results").mkdir()
     gone = removed(plan)
     assert gone.changed
     assert gone.warnings == []
@@ -239,11 +239,11 @@ def test_leases_of_running_pods_stay(root: Root) -> None:
     root.plugins(root.bin)
     plan = root.plan()
     done(plan)
-    leases = Path(configuration.LEASES) / "podnet"
-    leases.mkdir(parents=True)
-    (leases / "10.244.0.3").write_text("pod\neth0")
+    held = Path(leases.DIRECTORY) / "podnet"
+    held.mkdir(parents=True)
+    (held / "10.244.0.3").write_text("pod\neth0")
     assert "pods still hold 1 address(es) (10.244.0.3)" in removed(plan).warnings[0]
-    assert (leases / "10.244.0.3").exists()
+    assert (held / "10.244.0.3").exists()
 
 
 def test_recorded_endpoints_are_reserved(root: Root) -> None:

@@ -15,9 +15,8 @@ from typing import Callable, Iterable, Sequence, Union
 
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_directory, pack
-from ..keep import files
+from ..keep import files, leases
 from ..keep.files import LinkChange, TextChange, TreeRemoval
-from ..keep.leases import DIRECTORY, of_probes
 from ..kernel import adopt as flannel
 from ..kernel.netns import interface_mtu
 from .chain import find_plugin, supported_versions
@@ -32,7 +31,6 @@ DISTRIBUTION_DIRS = ("/usr/lib/cni", "/usr/libexec/cni")
 ARCHIVES = "/opt/podnet/cni"
 
 #: host-local keeps a file for each address it has handed out in a directory for each network.
-LEASES = DIRECTORY
 
 #: Where runtimes keep the results of ADD (libcni 1.x, 0.x).
 _RUNTIME_CACHES = ("/var/lib/cni/results", "/var/lib/cni/cache")
@@ -215,15 +213,16 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
     if record.archive_dir and not _used_by_others(name, record.archive_dir):
         _collect(seen, files.tree_removal(record.archive_dir))
     # A probe pod ends with its run, or ended with the host that rebooted meanwhile.
-    probes = {one.name for one in of_probes(name, LEASES)}
-    held = [one for one in leases(name) if one not in probes]
+    probes = {one.name for one in leases.of_probes(name)}
+    held = [one for one in leases.addresses(name) if one not in probes]
     if held:
         seen.warnings.append(
-            f"{LEASES}/{name}: pods still hold {len(held)} address(es) ({', '.join(held[:5])}"
-            f"{', ...' if len(held) > 5 else ''}); the directory was left for their removal"
+            f"{leases.directory(name)}: pods still hold {len(held)} address(es) "
+            f"({', '.join(held[:5])}{', ...' if len(held) > 5 else ''}); the directory was left "
+            "for their removal"
         )
     else:
-        _collect(seen, files.tree_removal(f"{LEASES}/{name}"))
+        _collect(seen, files.tree_removal(leases.directory(name)))
     _collect(seen, files.text_change(record_path(name), None))
     return seen
 
@@ -233,7 +232,7 @@ def apply(inspection: Inspection, name: str) -> None:
     if inspection.present and inspection.changes:
         # host-local and the runtimes will make these if the host's first pod is podnet's: noted
         # now, they can be removed with the network.
-        for path in (LEASES, *_RUNTIME_CACHES):
+        for path in (leases.DIRECTORY, *_RUNTIME_CACHES):
             files.note_missing_directories(path)
     for change in inspection.changes:
         change.apply()
@@ -439,21 +438,3 @@ def _unseen_plugins(plan: Plan, plugins: dict[str, str], links: dict[str, str]) 
         "containerd and CRI-O look by default; set podnet_cni_install=package to have links "
         "made, or podnet_cni_bin_dir if your runtime looks elsewhere"
     ]
-
-
-def leases(name: str) -> list[str]:
-    """Return the addresses that host-local has handed out for network `name`."""
-    try:
-        entries = sorted(entry.name for entry in Path(f"{LEASES}/{name}").iterdir())
-    except OSError:
-        return []
-    found = []
-    for entry in entries:
-        try:
-            # A lease's file is named after its address. (host-local replaces IPv6's colons on
-            # Windows only.)
-            pack(entry)
-        except ValueError:
-            continue
-        found.append(entry)
-    return found

@@ -4,6 +4,6 @@ Belongs here: what makes or removes an endpoint. `core.endpoints` decides which 
 `state.endpoint_diff` what differs.
 
 Runs on: hosts.
-Imports: core, state, keep, kernel, cni.
+Imports: core, state, keep, kernel.
 Touches: files.
 """

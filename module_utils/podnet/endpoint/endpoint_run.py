@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Iterable
 
-from ..cni.configuration import leases
 from ..core import endpoints
 from ..core.endpoints import Entry
 from ..core.errors import PodnetError
 from ..core.model import Endpoint, Node, Plan
-from ..keep import files, record_file
+from ..keep import files, leases, record_file
 from ..keep.files import TextChange
 from ..keep.lock import held
 from ..kernel import endpoints as edge
@@ -92,7 +91,7 @@ def addresses(plan: Plan, name: str) -> list[str]:
 def _assign(
     plan: Plan, node: Node, mtu: int, recorded: dict[str, Entry], only: Endpoint | None
 ) -> dict[str, Entry]:
-    return endpoints.assign(plan, node, mtu, recorded, leases(plan.name), only=only)
+    return endpoints.assign(plan, node, mtu, recorded, leases.addresses(plan.name), only=only)
 
 
 def inspect(plan: Plan, name: str, only: Endpoint | None = None, mtu: int = 0) -> EndpointResult:

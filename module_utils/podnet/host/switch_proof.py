@@ -17,7 +17,7 @@ from ..core.errors import PodnetError, message
 from ..core.model import Plan, is_inside
 from ..core.text import listed
 from ..core.verdict import Asked, judge
-from ..keep.leases import of_probes
+from ..keep import leases
 from ..keep.lock import DIRECTORY
 from ..state.backends.base import peers
 from ..state.state import State
@@ -67,7 +67,7 @@ def end(name: str) -> list[str]:
     Returns warnings.
     """
     # A reboot takes the record in /run, and leaves the pod's leases.
-    if not Path(DIRECTORY, name, "probe.json").exists() and not of_probes(name):
+    if not Path(DIRECTORY, name, "probe.json").exists() and not leases.of_probes(name):
         return []
     from ..probe import probe_pod
 
@@ -88,8 +88,8 @@ def _configuration(seen: Look, mtu: int) -> str:
         # No configuration yet. If flannel is being adopted, pods hold leases of its network.
         held = [
             address
-            for name in _lease_networks(configuration.LEASES)
-            for address in configuration.leases(name)
+            for name in _lease_networks(leases.DIRECTORY)
+            for address in leases.addresses(name)
         ]
         text = configuration.inspect(
             seen.plan, seen.node.name, mtu, reserved=_own(seen, held)

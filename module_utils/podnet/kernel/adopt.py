@@ -11,8 +11,7 @@ from typing import Any, Iterator
 
 from ..core.errors import PodnetError
 from ..core.model import is_file_name
-from ..keep import files
-from ..keep.leases import DIRECTORY as LEASES
+from ..keep import files, leases
 from ..state.adopt import Found
 from ..state.state import Leftover
 from . import forward, services
@@ -56,9 +55,9 @@ def read(name: str, conf_dir: str) -> Found:
         if Path(path).is_dir():
             leftovers[path] = Leftover("tree", (path,))
     for network in dict.fromkeys([*configs.values(), "cbr0"]):
-        if network != name and Path(LEASES, network).is_dir():
+        if network != name and Path(leases.directory(network)).is_dir():
             leftovers[f"leases of network {network}"] = Leftover(
-                "leases", (f"{LEASES}/{network}", f"{LEASES}/{name}")
+                "leases", (leases.directory(network), leases.directory(name))
             )
     leftovers.update(_nft())
     leftovers.update(_legacy())

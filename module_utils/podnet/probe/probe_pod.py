@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from ..cni.chain import Attachment, PluginChain
-from ..cni.configuration import leases, plugin_directories, read_record
+from ..cni.configuration import plugin_directories, read_record
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name, offset, split_cidr
-from ..keep import files
-from ..keep.leases import DIRECTORY as LEASES
-from ..keep.leases import PROBE, of_probes
+from ..keep import files, leases
 from ..kernel.netns import interface_mtu
 from . import responder
 
@@ -65,7 +63,7 @@ def make(plan: Plan, node_name: str, text: str | None = None, **more: Any) -> Po
     if text is None:
         raise PodnetError(f"{node_name}: no CNI configuration at {path}; run site.yml first")
     remove(plan.name)
-    name = PROBE + binascii.hexlify(os.urandom(4)).decode()
+    name = leases.PROBE + binascii.hexlify(os.urandom(4)).decode()
     record: dict[str, Any] = {
         "netns": name,
         "conflist": text,
@@ -123,7 +121,7 @@ def read(name: str) -> Pod:
 def missing_directory(name: str) -> str:
     """Return the path of the topmost directory that host-local will have to make, "" for none."""
     missing = ""
-    for path in (Path(LEASES, name), *Path(LEASES, name).parents):
+    for path in (Path(leases.directory(name)), *Path(leases.directory(name)).parents):
         if path.exists():
             break
         missing = str(path)
@@ -132,7 +130,7 @@ def missing_directory(name: str) -> str:
 
 def exists(name: str) -> bool:
     """Whether a probe pod of network `name`, or a remnant of one, is on this host."""
-    return bool(_read_record(name)) or bool(of_probes(name))
+    return bool(_read_record(name)) or bool(leases.of_probes(name))
 
 
 def remove(name: str) -> list[str]:
@@ -151,7 +149,7 @@ def remove(name: str) -> list[str]:
     except PodnetError as error:
         warnings.append(str(error))
     namespace = str(record.get("netns", ""))
-    if namespace.startswith(PROBE) and "/" not in namespace:
+    if namespace.startswith(leases.PROBE) and "/" not in namespace:
         try:
             chain = PluginChain.from_text(str(record["conflist"]), list(record["directories"]))
             chain.delete(_attachment(namespace), record.get("result"))
@@ -162,14 +160,14 @@ def remove(name: str) -> list[str]:
                 _ip("netns", "delete", namespace)
             except PodnetError as error:
                 warnings.append(str(error))
-    for lease in of_probes(name):
+    for lease in leases.of_probes(name):
         with contextlib.suppress(OSError):
             lease.unlink()
     made = str(record.get("made", ""))
-    if made and not leases(name):
+    if made and not leases.addresses(name):
         # host-local made these directories for the probe pod, and no other pod uses them.
-        shutil.rmtree(Path(LEASES, name), ignore_errors=True)
-        above = Path(LEASES)
+        shutil.rmtree(leases.directory(name), ignore_errors=True)
+        above = Path(leases.DIRECTORY)
         with contextlib.suppress(OSError):
             while str(above).startswith(made):
                 above.rmdir()
