@@ -205,7 +205,11 @@ def build(output: Path, root: Path = ROOT) -> Path:
 
 def main() -> int:
     """Build."""
-    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT))
+    try:
+        print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT))
+    except OSError as error:
+        print(f"collection: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 
