@@ -126,7 +126,8 @@ notes:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podnet.core.document import by_host, plan_from_text
+from ansible.module_utils.podnet.backends.document import plan_from_text
+from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
 from ansible.module_utils.podnet.probe import probe_pod, questions

@@ -72,13 +72,12 @@ def scenarios(root: Path = ROOT) -> Iterator[str]:
     for name in names:
         for file in root.glob(f"molecule/{name}/**/group_vars/podnet_nodes.yml"):
             used.add(_yaml(file).get("podnet_backend", "vxlan"))
-    # The backends' modules are named as the backends, but for the hyphen.
-    for file in sorted((root / "module_utils/podnet/state/backends").glob("*.py")):
-        backend = file.stem.replace("_", "-")
-        if file.stem in ("__init__", "base"):
-            continue
-        if file.stem not in names:
-            yield f"backend {backend}: there is no molecule/{file.stem}/molecule.yml"
+    # The backends' packages are named as the backends, but for the hyphen.
+    for package in sorted((root / "module_utils/podnet/backends").glob("*/__init__.py")):
+        name = package.parent.name
+        backend = name.replace("_", "-")
+        if name not in names:
+            yield f"backend {backend}: there is no molecule/{name}/molecule.yml"
         elif backend not in used:
             yield f"backend {backend}: no scenario's inventory sets podnet_backend: {backend}"
 

@@ -156,6 +156,10 @@ def _without_dad(host: Host, device: str) -> None:
     host.run("sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0")
 
 
+#: What a plan of the backend vxlan has besides.
+VXLAN_SETTINGS = {"vni": 1, "port": 8472, "device": "flannel.1", "direct_routing": False}
+
+
 def plan_document(count: int, *, six: bool = True, **changes: Any) -> dict[str, Any]:
     """Return the plan that `hosts` follows."""
     document: dict[str, Any] = {
@@ -164,10 +168,6 @@ def plan_document(count: int, *, six: bool = True, **changes: Any) -> dict[str, 
         "cluster_cidr": "10.244.0.0/16",
         "cluster_cidr6": "fd00:244::/48" if six else "",
         "backend": "host-gw",
-        "vni": 1,
-        "port": 8472,
-        "device": "flannel.1",
-        "direct_routing": False,
         "bridge": "cni0",
         "mtu": "auto",
         "masquerade": True,
@@ -192,6 +192,8 @@ def plan_document(count: int, *, six: bool = True, **changes: Any) -> dict[str, 
             }
         )
     document.update(changes)
+    if document["backend"] == "vxlan":
+        return {**VXLAN_SETTINGS, **document}
     return document
 
 

@@ -182,7 +182,7 @@ def cni(host: Host, plan: str) -> list[str]:
     made: list[str] = host.python(f"""
 import json
 from podnet.cni import configuration
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 seen = configuration.inspect(plan_from_text({plan!r}), {host.name!r})
 configuration.apply(seen, "podnet")
 print(json.dumps([one["after_header"].replace("cni.json (absent)", "cni.json") for one in seen.diff]))

@@ -26,7 +26,7 @@ from podnet.core import endpoints
 from podnet.endpoint import endpoint_run
 from podnet.host import info, look
 from podnet.host.converge import converge as network_converge
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 from podnet.core.errors import PodnetError
 def show(done):
     return {"changed": done.changed, "lines": done.commands(), "diff": done.diff(),

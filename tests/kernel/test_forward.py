@@ -185,7 +185,7 @@ JUDGE = """
 import json
 from podnet.firewall import forward
 from podnet.host import info, look
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 from podnet.kernel import forward as eyes
 plan = plan_from_text({plan!r})
 seen = look.look(plan, "n1")

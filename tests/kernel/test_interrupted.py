@@ -22,7 +22,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from podnet.cni import configuration
 from podnet.endpoint import endpoint_run
 from podnet.host import converge
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 from tests.kernel import steps
 
 def network(text, *phases):

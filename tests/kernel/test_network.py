@@ -21,7 +21,7 @@ pytestmark = [
 HEAD = """
 import json, sys
 from podnet.host import converge, info, target
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 from podnet.core.errors import PodnetError
 """
 

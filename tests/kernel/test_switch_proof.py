@@ -17,7 +17,7 @@ import json, os, time
 from podnet.cni import configuration
 from podnet.host import converge, target
 from podnet.probe import udp_tcp, icmp
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 from podnet.core.errors import PodnetError
 """
 

@@ -17,6 +17,7 @@ from unittest import mock
 
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
+from podnet.core.state import Chain, Change, Port, Rule
 from podnet.host import converge, look, rollback, switch_proof
 from podnet.keep import boot, files, lock
 from podnet.keep.files import LinkChange, TextChange
@@ -25,9 +26,7 @@ from podnet.kernel import forward, observe, pods, run, services
 from podnet.kernel import preflight as kernel_preflight
 from podnet.state import managers
 from podnet.state.adopt import Found
-from podnet.state.diff import Change
 from podnet.state.preflight import Facts, Questions
-from podnet.state.state import Chain, Port, Rule
 
 from . import answers
 from .kernel import Chains, Kernel, Refused
@@ -336,7 +335,7 @@ def _nothing(*_: object, **__: object) -> None:
 def _facts(asked: Questions) -> Facts:
     """Say of a host that it can all that is asked."""
     values = observe.read_sysctls(asked.disabled6)
-    return Facts(vxlan=True, holder="", can_rename=True, release="6.18", values=values)
+    return Facts(makes=True, holder="", can_rename=True, release="6.18", values=values)
 
 
 def _replacements() -> list[tuple[object, object]]:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
 
+from podnet.core.state import Change, State
 from podnet.host import converge, target
 from podnet.keep import boot
 from podnet.state import diff, phases
-from podnet.state.diff import Change
-from podnet.state.state import State
 
 Changes = list[Change]
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from podnet.state.diff import Change
-from podnet.state.state import Accept, DeviceKey, Rule, State, make_rule
+from podnet.core.state import Accept, Change, DeviceKey, Rule, State, make_rule
 
 
 def read(path: Path) -> Any:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 from podnet.core.errors import PodnetError
+from podnet.core.state import Leftover, Link, State
 from podnet.kernel import adopt as kernel
 from podnet.kernel import services
 from podnet.kernel.run import Result
@@ -14,7 +15,6 @@ from podnet.state import adopt
 from podnet.state.diff import changes
 from podnet.state.phases import COMMIT, PREPARE, SHIFT, target
 from podnet.state.record import Record
-from podnet.state.state import Leftover, Link, State
 
 from tests.kernel.netns_hosts import plan_document
 
@@ -29,7 +29,7 @@ def plan() -> Any:
 
 
 def vtep(mac: str, alias: str = "") -> Link:
-    return Link("vxlan", 1450, mac, alias, vni=1, port=8472, local="192.0.2.11")
+    return Link("vxlan", 1450, mac, alias, options="id 1 dstport 8472 local 192.0.2.11 nolearning")
 
 
 def test_a_unit_is_stopped_first_and_has_a_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_only_routes_as_flannel_makes_them_are_taken(
 
 @pytest.mark.parametrize("device", ["flannel.1", "cni0", "ov-42", "br-pods"])
 def test_the_kernels_own_routes_over_our_devices_are_no_others(device: str) -> None:
-    ours = replace(plan(), device="ov-42", bridge="br-pods")
+    ours = replace(plan(), settings={**plan().settings, "device": "ov-42"}, bridge="br-pods")
     route = {"fd00:244::/128 metric 256": f"dev {device} proto kernel"}
     others, _ = adopt.take_routes(ours, ours.nodes["n1"], route, State())
     assert others == ({} if device != "cni0" else route)
@@ -144,7 +144,9 @@ def test_a_mac_that_peers_know_is_held_until_they_have_changed_over() -> None:
 
 def test_other_backends_are_named() -> None:
     node = plan().nodes["n1"]
-    with pytest.raises(PodnetError, match="backend wireguard"):
+    with pytest.raises(
+        PodnetError, match=r"flannel-wg .* cannot be taken over, vxlan and host-gw can"
+    ):
         adopt.meet(plan(), node, [{"ifname": "flannel-wg"}], None, adopt.Found())
 
 

@@ -19,15 +19,16 @@ WALKERS = ("tests/unit/test_cases.py", "tests/unit/test_plan_cases.py")
 
 #: The modules that decide, each branch of which has a case.
 DECIDES = (
+    "backends/host_gw/host",
+    "backends/host_gw/planner",
+    "backends/vxlan/host",
+    "backends/vxlan/planner",
+    "core/segments",
     "plan/underlay",
     "run/course",
-    "state/backends/__init__",
-    "state/backends/base",
-    "state/backends/host_gw",
-    "state/backends/vxlan",
     "state/desire",
     "state/diff",
-    "state/host_view",
+    "core/host_view",
     "state/phases",
 )
 

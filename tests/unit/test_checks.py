@@ -65,8 +65,8 @@ def test_a_role_without_specs(tmp_path: Path) -> None:
 
 
 def test_a_backend_without_a_scenario(tmp_path: Path) -> None:
-    write(tmp_path, "module_utils/podnet/state/backends/base.py", "")
-    write(tmp_path, "module_utils/podnet/state/backends/host_gw.py", "")
+    write(tmp_path, "module_utils/podnet/backends/__init__.py", "")
+    write(tmp_path, "module_utils/podnet/backends/host_gw/__init__.py", "")
     assert list(checks.scenarios(tmp_path)) == [
         "backend host-gw: there is no molecule/host_gw/molecule.yml"
     ]

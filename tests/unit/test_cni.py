@@ -49,8 +49,7 @@ class Root:
         )
         place = Cni(str(self.conf), conf_name, str(self.bin))
         return Plan(
-            name, "10.244.0.0/16", "", "vxlan", 1, 8472, "flannel.1", False, "cni0", mtu, True,
-            4, place, {"n1": node},
+            name, "10.244.0.0/16", "", "host-gw", {}, "cni0", mtu, True, 4, place, {"n1": node},
         )  # fmt: skip
 
     def tree(self) -> list[str]:

@@ -24,8 +24,7 @@ def plan(**changes: Any) -> Plan:
     )
     cni = Cni(extra_plugins=changes.pop("extra_plugins", ("portmap",)))
     return Plan(
-        "podnet", "10.244.0.0/16", "", "vxlan", 1, 8472, "flannel.1", False, "cni0", "auto", True,
-        4, cni, {"n1": node},
+        "podnet", "10.244.0.0/16", "", "host-gw", {}, "cni0", "auto", True, 4, cni, {"n1": node},
     )  # fmt: skip
 
 

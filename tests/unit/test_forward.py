@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
+from podnet.core.state import Accept, State
 from podnet.firewall import forward
 from podnet.firewall import iptables as filter_iptables
 from podnet.firewall import nft as filter_nft
 from podnet.firewall.forward import Forwarder
 from podnet.state.diff import changes
-from podnet.state.state import Accept, State
 
 from tests.kernel.netns_hosts import plan_document
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from podnet.core.state import Link, State
 from podnet.state import forwarding
 from podnet.state.diff import changes
 from podnet.state.phases import PREPARE, target
-from podnet.state.state import Link, State
 
 IP, DEFAULT = forwarding.IP_FORWARD, forwarding.DEFAULT
 CNI, ETH, VTEP = (forwarding.key(one) for one in ("cni0", "eth0", "flannel.1"))
 BRIDGE = Link("bridge", 1450, "", "podnet:podnet", ifindex=3)
-VXLAN = Link("vxlan", 1450, "", "podnet:podnet", vni=1, port=8472, ifindex=4)
+VXLAN = Link("vxlan", 1450, "", "podnet:podnet", options="id 1 dstport 8472 nolearning", ifindex=4)
 
 
 def lines(before: State, after: State) -> list[str]:
@@ -61,7 +61,10 @@ def test_a_reset_writes_ip_forward_first_and_then_who_differed() -> None:
 def test_a_device_that_is_made_anew_is_told_again() -> None:
     """Another port needs another device, which takes the default."""
     before = State(links={"flannel.1": VXLAN}, sysctls={IP: "1", VTEP: "1", DEFAULT: "0"})
-    after = State(links={"flannel.1": VXLAN._replace(port=4789)}, sysctls={IP: "1", VTEP: "1"})
+    after = State(
+        links={"flannel.1": VXLAN._replace(options="id 1 dstport 4789 nolearning")},
+        sysctls={IP: "1", VTEP: "1"},
+    )
     assert lines(before, after)[-1] == f"{VTEP}=1"
 
 
@@ -74,7 +77,10 @@ def test_a_renamed_device_keeps_its_switch() -> None:
 
 def test_between_the_phases_the_old_device_forwards_also_after_a_reboot() -> None:
     before = State(links={"flannel.1": VXLAN}, sysctls={IP: "1", VTEP: "1"})
-    final = State(links={"flannel.1": VXLAN._replace(port=4789, ifindex=0)}, sysctls={VTEP: "1"})
+    final = State(
+        links={"flannel.1": VXLAN._replace(options="id 1 dstport 4789 nolearning", ifindex=0)},
+        sysctls={VTEP: "1"},
+    )
     prepared = target(before, final, PREPARE, strict=False)
     assert {forwarding.device(key) for key in prepared.sysctls} == {"flannel.1", "podnet-old0"}
 

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from podnet.core import schema
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
+from podnet.core.state import Port
 from podnet.host import info
 from podnet.host.look import look
 from podnet.keep import files
-from podnet.kernel import endpoints, pods, schema
+from podnet.kernel import endpoints, pods
 from podnet.kernel import run as edge
-from podnet.state.state import Port
 
 from tests.kernel.netns_hosts import plan_document
 from tests.unit.test_plan_properties import hostile

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from podnet.core.state import Chain, State, make_rule
 from podnet.kernel.observe import parse_table
 from podnet.state.diff import changes
 from podnet.state.nft_rule import text
-from podnet.state.state import Chain, State, make_rule
 
 
 def match(field: str, address: str, length: int, op: str = "==", family: str = "ip") -> Any:

@@ -116,6 +116,28 @@ def test_what_runs_on_one_side_does_not_import_the_other() -> None:
             assert sides[other] in (["everywhere"], sides[package]), f"{package} imports {other}"
 
 
+def test_a_backend_is_named_in_its_own_package_alone() -> None:
+    """Variables and what flannel calls its own are words that users type, so they may."""
+    names = [path.parent.name for path in ROOT.glob("backends/*/__init__.py")]
+    assert names
+    pattern = re.compile("|".join(name.replace("_", "[-_ ]?") for name in names), re.IGNORECASE)
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sorted(ROOT.rglob("*.py"))
+        if path.relative_to(ROOT).parts[0] != "backends" and path.name != "variables.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert found == []
+
+
+def test_a_backend_does_not_know_the_registry() -> None:
+    """It would know all others by it."""
+    for path in ROOT.glob("backends/*/*.py"):
+        named = {part for one in imports(path) for part in one}
+        assert not named & {"registry", "planners"}, path
+
+
 def test_a_type_has_one_name() -> None:
     homes: dict[str, list[str]] = {}
     for path in ROOT.rglob("*.py"):

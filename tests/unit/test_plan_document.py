@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from podnet.backends.document import plan_from_text
 from podnet.core import endpoints
-from podnet.core.document import plan_from_text
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.keep import files, originals, record_file

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from podnet.core.state import Port
 from podnet.kernel import pods
 from podnet.kernel import run as edge
-from podnet.state.state import Port
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from podnet.backends.vxlan.device import Vtep, vteps
+from podnet.core.host_view import HostView, Way
 from podnet.core.model import Node
+from podnet.core.state import Link, State
 from podnet.state import neighbours, preflight
-from podnet.state.host_view import HostView, Way
-from podnet.state.preflight import Device, Facts, Questions
-from podnet.state.state import Link, State
+from podnet.state.preflight import Facts, Questions
 
 NODE = Node("n2", subnet="10.244.1.0/24")
 CNI0 = Link("bridge", 1450, "", "podnet:podnet", ifindex=7)
 
 
 def vxlan(port: int = 8472, vni: int = 1, **changes: Any) -> Link:
-    link = Link("vxlan", 1450, "02:00:0a:f4:01:00", "podnet:podnet", vni=vni, port=port)
-    return link._replace(local="192.0.2.12", **changes)
+    options = f"id {vni} dstport {port} local {changes.pop('local', '192.0.2.12')} nolearning"
+    link = Link("vxlan", 1450, "02:00:0a:f4:01:00", "podnet:podnet", options=options)
+    return link._replace(**changes)
 
 
 def state(
@@ -31,55 +33,55 @@ OLD = vxlan(ifindex=9)
 # name: (before, final, in phases, what is asked)
 ASKED: dict[str, tuple[State, State, bool, Questions]] = {
     "host-gw": (state(), state(cni0=CNI0), False, Questions()),
-    "a first run": (state(), state(flannel_1=vxlan()), False, Questions(8472, 1)),
+    "a first run": (state(), state(flannel_1=vxlan()), False, Questions(vxlan())),
     "a first run over IPv6": (
         state(),
-        state(flannel_1=vxlan(vni=5)._replace(local="fd00::1")),
+        state(flannel_1=vxlan(vni=5, local="fd00::1")),
         False,
-        Questions(8472, 5, 6),
+        Questions(vxlan(vni=5, local="fd00::1")),
     ),
     "nothing to do": (state(flannel_1=OLD), state(flannel_1=vxlan()), False, Questions()),
     "the device is down": (
         state(flannel_1=OLD._replace(up=False)),
         state(flannel_1=vxlan()),
         False,
-        Questions(8472, 1),
+        Questions(vxlan()),
     ),
     "another port": (
         state(flannel_1=OLD),
         state(flannel_1=vxlan(9000)),
         True,
-        Questions(9000, 1, 4, (("flannel.1", "podnet-old"),)),
+        Questions(vxlan(9000), (("vxlan", ("flannel.1", "podnet-old")),)),
     ),
     "another port without phases": (
         state(flannel_1=OLD),
         state(flannel_1=vxlan(9000)),
         False,
-        Questions(9000, 1),
+        Questions(vxlan(9000)),
     ),
     "another port and name": (
         state(flannel_1=OLD),
         state(ov=vxlan(9000)),
         True,
-        Questions(9000, 1),
+        Questions(vxlan(9000)),
     ),
     "another name": (
         state(flannel_1=OLD),
         state(ov=vxlan(ifindex=9)),
         True,
-        Questions(0, 0, 4, (("flannel.1", "ov"),)),
+        Questions(None, (("vxlan", ("flannel.1", "ov")),)),
     ),
     "another name of a device that is down": (
         state(flannel_1=OLD._replace(up=False)),
         state(ov=vxlan(ifindex=9)),
         True,
-        Questions(8472, 1),
+        Questions(vxlan(ifindex=9)),
     ),
     "IPv6 on devices that are yet to be made": (
         state(),
         state(("cni0", "fd00::1/64"), ("flannel.1", "fd00::/128"), cni0=CNI0, flannel_1=vxlan()),
         False,
-        Questions(8472, 1, 4, (), ("net.ipv6.conf.default.disable_ipv6",)),
+        Questions(vxlan(), (), ("net.ipv6.conf.default.disable_ipv6",)),
     ),
     "IPv6 on a bridge that is there, and routes over the underlay": (
         state(cni0=CNI0),
@@ -90,9 +92,7 @@ ASKED: dict[str, tuple[State, State, bool, Questions]] = {
         ),
         False,
         Questions(
-            0,
-            0,
-            4,
+            None,
             (),
             ("net.ipv6.conf.cni0.disable_ipv6", "net.ipv6.conf.eth0/7.disable_ipv6"),
         ),
@@ -106,22 +106,27 @@ def test_what_is_asked(row: str) -> None:
     assert preflight.questions(before, final, in_phases) == expected
 
 
-PORT = Questions(8472, 1)
-ASIDE = Questions(9000, 1, 4, (("flannel.1", "podnet-old"),))
-NAMED = Questions(0, 0, 4, (("flannel.1", "ov"),))
+PORT = Questions(vxlan())
+ASIDE = Questions(vxlan(9000), (("vxlan", ("flannel.1", "podnet-old")),))
+NAMED = Questions(None, (("vxlan", ("flannel.1", "ov")),))
 SIX = Questions(disabled6=("net.ipv6.conf.default.disable_ipv6", "net.ipv6.conf.cni0.disable_ipv6"))
 
 
-def other(name: str = "vx0", vni: int = 1, mode: str = "", **changes: Any) -> Device:
-    return Device(name, vni, 8472, mode, up=True, ours=False)._replace(**changes)
+def other(
+    name: str = "vx0", vni: int = 1, mode: str = "", port: int = 8472, up: bool = True
+) -> dict[str, Any]:
+    """Return a VXLAN device of the host as ip prints it."""
+    data = {"id": vni, "port": port, **({mode: True} if mode else {})}
+    linkinfo = {"info_kind": "vxlan", "info_data": data}
+    return {"ifname": name, "flags": ["UP"] if up else [], "linkinfo": linkinfo}
 
 
 # name: (questions, answers, VXLAN devices of the host, words of each problem)
-JUDGED: dict[str, tuple[Questions, Facts, list[Device], list[list[str]]]] = {
+JUDGED: dict[str, tuple[Questions, Facts, list[dict[str, Any]], list[list[str]]]] = {
     "all is well": (PORT, Facts(), [], []),
     "no VXLAN": (
         PORT,
-        Facts(vxlan=False, release="5.10.0-cloud"),
+        Facts(makes=False, release="5.10.0-cloud"),
         [],
         [["n2", "5.10.0-cloud", "no VXLAN", "linux-modules-extra", "host-gw"]],
     ),
@@ -145,7 +150,7 @@ JUDGED: dict[str, tuple[Questions, Facts, list[Device], list[list[str]]]] = {
     "our own device shares the port with its successor": (
         PORT,
         Facts(holder="x"),
-        [other("flannel.2", 2, ours=True)],
+        [other("flannel.2", 2)],
         [],
     ),
     "a socket on the port": (
@@ -189,7 +194,7 @@ JUDGED: dict[str, tuple[Questions, Facts, list[Device], list[list[str]]]] = {
     "a kernel without IPv6": (SIX, Facts(values=None), [], [["ipv6.disable=1", "Boot"]]),
     "a kernel without IPv6, and no need of it": (PORT, Facts(values=None), [], []),
     "several at once": (
-        Questions(8472, 1, 4, (("a", "b"),), SIX.disabled6),
+        Questions(vxlan(), (("vxlan", ("a", "b")),), SIX.disabled6),
         Facts(False, "process 7 (y)", False, "4.19", None),
         [other(mode="external")],
         [["no VXLAN"], ["external"], ["a would have to become b"], ["ipv6.disable=1"]],
@@ -200,7 +205,7 @@ JUDGED: dict[str, tuple[Questions, Facts, list[Device], list[list[str]]]] = {
 @pytest.mark.parametrize("row", JUDGED)
 def test_what_answers_mean(row: str) -> None:
     asked, facts, devices, wanted = JUDGED[row]
-    found = preflight.problems(NODE, asked, facts, devices)
+    found = preflight.problems(NODE, asked, facts, devices, {"flannel.2"})
     assert len(found) == len(wanted), found
     for line, words in zip(found, wanted, strict=True):
         assert line.startswith("n2: ")
@@ -230,9 +235,9 @@ def test_devices_as_the_kernel_shows_them() -> None:
             "linkinfo": {"info_kind": "vxlan", "info_data": {"id": 1, "port": 8472}},
         },
     ]
-    assert preflight.vxlan_devices(links, {"flannel.1"}) == [
-        Device("vx0", 0, 8472, "external", up=True, ours=False),
-        Device("flannel.1", 1, 8472, "", up=False, ours=True),
+    assert vteps(links) == [
+        Vtep("vx0", 0, 8472, "external", up=True),
+        Vtep("flannel.1", 1, 8472, "", up=False),
     ]
 
 
@@ -249,7 +254,8 @@ def near(count: int, backend: str) -> State:
         return State(routes=routes)
     fdb = {("flannel.1", f"mac {number}"): ip for number, ip in enumerate(peers)}
     fdb["flannel.1", "mac of a node behind a router"] = "198.51.100.1"
-    return State(fdb=fdb, routes={"10.9.0.0/24": "via 10.9.0.0 dev flannel.1 onlink"})
+    routes = {"10.9.0.0/24": "via 10.9.0.0 dev flannel.1 onlink"}
+    return State(links={"flannel.1": vxlan()}, entries=fdb, routes=routes)
 
 
 # name: (subnet, what leads to peers, gc_thresh3, entries needed, gc_thresh3 that is wanted)
@@ -294,6 +300,6 @@ def test_families_are_counted_apart() -> None:
 
 def test_peers_of_a_vxlan_on_a_named_interface_count_too() -> None:
     final = near(3, "vxlan")
-    final.fdb = {key: f"{remote} via eth0" for key, remote in final.fdb.items()}
+    final.entries = {key: f"{remote} via eth0" for key, remote in final.entries.items()}
     node = Node("n2", subnet="10.244.1.0/24", interface="eth0")
     assert neighbours.needed(node, HOST, final) == {4: 511}

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from podnet.core.errors import PodnetError
+from podnet.core.state import Change, Link, State
 from podnet.host import rollback
 from podnet.keep import files, lock
 from podnet.kernel import apply
 from podnet.kernel.run import Result
-from podnet.state.diff import Change
-from podnet.state.state import Link, State
 
-VXLAN = Link("vxlan", 1450, "02:00:0a:f4:00:00", "podnet:podnet", True, 1, 8472, "192.0.2.11")
+OPTIONS = "id 1 dstport 8472 local 192.0.2.11 nolearning"
+VXLAN = Link("vxlan", 1450, "02:00:0a:f4:00:00", "podnet:podnet", options=OPTIONS)
 BRIDGE = Link("bridge", 1450, "02:00:00:00:00:01", "podnet:podnet")
 ROUTE = "via 203.0.113.64 dev flannel.1 onlink"
 
@@ -25,7 +25,7 @@ def state(**changes: object) -> State:
         links={"flannel.1": VXLAN, "cni0": BRIDGE},
         addresses={("cni0", "10.244.0.1/24"): "", ("flannel.1", "10.244.0.0/32"): ""},
         neighbours={("flannel.1", "203.0.113.64"): "02:00:00:00:00:02"},
-        fdb={("flannel.1", "02:00:00:00:00:02"): "192.0.2.12"},
+        entries={("flannel.1", "02:00:00:00:00:02"): "192.0.2.12"},
         routes={"203.0.113.64/26": ROUTE, "10.244.1.0/24": "via 10.244.1.0 dev flannel.1 onlink"},
     )
     for field, value in changes.items():
@@ -52,12 +52,12 @@ CASES = {
     "the bridge's own prefix": (
         state(addresses={("cni0", "203.0.113.65/26"): ""}, routes={}), True),
     "the port": (
-        state(links={"flannel.1": VXLAN._replace(port=4789), "cni0": BRIDGE}), True),
+        state(links={"flannel.1": VXLAN._replace(options="id 1 dstport 4789 nolearning"), "cni0": BRIDGE}), True),
     "the device is gone": (state(links={"cni0": BRIDGE}), True),
     "the peer's MAC": (
         state(neighbours={("flannel.1", "203.0.113.64"): "02:00:00:00:00:03"}), True),
     "the peer's address": (
-        state(fdb={("flannel.1", "02:00:00:00:00:02"): "192.0.2.99"}), True),
+        state(entries={("flannel.1", "02:00:00:00:00:02"): "192.0.2.99"}), True),
 }
 # fmt: on
 

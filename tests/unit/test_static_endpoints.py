@@ -14,8 +14,8 @@ from podnet.state.endpoint_diff import HostEnd, InnerEnd, Seen
 def planned(*those: Endpoint, subnet: str = "10.244.0.0/24", subnet6: str = "") -> Plan:
     node = Node("n1", "192.0.2.11", subnet=subnet, subnet6=subnet6, endpoints=those)
     return Plan(
-        "podnet", "10.244.0.0/16", "fd00:244::/48", "vxlan", 1, 8472, "flannel.1", False, "cni0",
-        "auto", True, 4, Cni(), {"n1": node},
+        "podnet", "10.244.0.0/16", "fd00:244::/48", "host-gw", {}, "cni0", "auto", True, 4, Cni(),
+        {"n1": node},
     )  # fmt: skip
 
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+from podnet.backends.registry import BACKENDS
+from podnet.core import host_view as underlay
 from podnet.core.errors import PodnetError
+from podnet.core.host_view import HostView, Underlay, Way
 from podnet.core.model import Plan
 from podnet.kernel import run as edge
 from podnet.kernel import underlay as ways
-from podnet.state import host_view as underlay
-from podnet.state.backends import BACKENDS
 from podnet.state.desire import desired, pod_mtu
 from podnet.state.foreign_routes import judge
-from podnet.state.host_view import HostView, Underlay, Way
 
-from tests.kernel.netns_hosts import plan_document
+from tests.kernel.netns_hosts import VXLAN_SETTINGS, plan_document
 
 MTUS = {"lo": 65536, "eth0": 1500, "data0": 9000, "host0": 1500, "eth1": 1400}
 
@@ -247,7 +247,8 @@ def test_who_is_reached_directly(case: str) -> None:
     said = BACKENDS["host-gw"].problems(made, nodes["n1"], seen)
     assert (said == []) == bool(device)
     # Direct routing falls back to VXLAN for the very same peers.
-    state = desired(replace(made, backend="vxlan", direct_routing=True), nodes["n1"], seen)
+    settings = {**VXLAN_SETTINGS, "direct_routing": True}
+    state = desired(replace(made, backend="vxlan", settings=settings), nodes["n1"], seen)
     over = "dev eth0" if device else "dev flannel.1"
     assert over in state.routes["10.244.1.0/24"]
 

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from podnet.core.document import plan_from_text
+from podnet.backends.base import peers
+from podnet.backends.document import plan_from_text
+from podnet.backends.registry import BACKENDS
 from podnet.core.errors import PodnetError
+from podnet.core.host_view import HostView, direct_device, narrowest, notes, problems, two_ways
 from podnet.core.model import Plan
+from podnet.core.state import BRIDGE, State
 from podnet.plan import plan_run
 from podnet.run import course
 from podnet.state import phases
-from podnet.state.backends import BACKENDS
-from podnet.state.backends.base import peers
 from podnet.state.desire import desired, own_node
 from podnet.state.diff import changes
-from podnet.state.host_view import HostView, direct_device, narrowest, notes, problems, two_ways
-from podnet.state.state import State
 
 from tests.unit import states
 
@@ -118,7 +118,13 @@ def want(folder: Path) -> dict[str, Any]:
     """
     plan, name, host, _ = _situation(folder)
     try:
-        return {"expected.yml": states.describe(desired(plan, own_node(plan, name), host))}
+        node, backend = own_node(plan, name), BACKENDS[plan.backend]
+        wanted = desired(plan, node, host)
+        # By these its peers and a look at the host know the backend's devices.
+        own = {device: link for device, link in wanted.links.items() if link.kind != BRIDGE}
+        assert own.keys() == backend.own_devices(plan).keys()
+        assert {link.mac for link in own.values()} == {backend.mac(plan, node)} - {""}
+        return {"expected.yml": states.describe(wanted)}
     except PodnetError as error:
         return {"error.txt": f"{error}\n"}
 

@@ -1,4 +1,4 @@
-"""What modules receive as JSON text: the plan document, and what other hosts returned."""
+"""What modules receive as JSON text of what other hosts returned."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import json
 from typing import Any
 
 from .errors import PodnetError
-from .model import Plan
-
-
-def plan_from_text(text: str) -> Plan:
-    """Return the plan that a document describes; raise PodnetError if it is not JSON or no plan."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PodnetError(f"plan: no JSON ({error}); pass what podnet_plan returned") from error
-    return Plan.from_document(document)
 
 
 def by_host(option: str, text: str, returned: str) -> dict[str, dict[str, Any]]:

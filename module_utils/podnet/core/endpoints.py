@@ -25,7 +25,7 @@ from .model import (
 )
 
 #: Begins the alias of the host's end of an endpoint's veth pair. The alias of the network's own
-#: devices (bridge, VXLAN) begins with "podnet:" instead.
+#: devices begins with "podnet:" instead.
 MARK = "podnet-endpoint"
 
 #: The host's end is called "ep-" and the name, and an interface name has at most 15 bytes.

@@ -7,6 +7,7 @@ validates them again (`Plan.from_document`), because they end up in batch files.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import socket
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _DIR = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
 #: A repair interval: a number with one unit of systemd.time(7); without a unit it is seconds.
 INTERVAL = re.compile(r"[0-9]{1,6}(s|sec|m|min|h|d)?\Z")
+#: A setting of a backend that is text.
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+=-]{0,99}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
@@ -176,17 +179,16 @@ class Plan:
     """What the whole network must look like; a pure function of inventory and allocations.
 
     `mtu` is "auto", "portable" or a number of bytes as text. `underlay` is the family (4 or 6) that
-    VXLAN packets travel over. `edition` is that of the allocations file with the nodes' subnets.
+    an overlay's packets travel over. `settings` are the backend's own (backends/base.py): each is a
+    truth value, a number, or one safe word. `edition` is that of the allocations file with the
+    nodes' subnets.
     """
 
     name: str
     cluster_cidr: str
     cluster_cidr6: str
     backend: str
-    vni: int
-    port: int
-    device: str
-    direct_routing: bool
+    settings: Mapping[str, Any]
     bridge: str
     mtu: str
     masquerade: bool
@@ -212,8 +214,9 @@ class Plan:
                     for one in node.endpoints
                 ]
             nodes.append(entry)
-        apart = ("cni", "nodes", "edition")
+        apart = ("cni", "nodes", "edition", "settings")
         document = {key: value for key, value in vars(self).items() if key not in apart}
+        document.update(self.settings)
         if self.edition.id:
             document["edition"] = self.edition._asdict()
         cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
@@ -224,7 +227,8 @@ class Plan:
         """Read a document back, trusting none of it.
 
         Raises PodnetError naming the field when anything in it is not what a plan holds: these
-        strings go into batch files that root runs.
+        strings go into batch files that root runs. Whether the settings are the backend's is for
+        backends/document.py to say.
         """
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise PodnetError(
@@ -242,23 +246,24 @@ class Plan:
                 node = Node(**dict(entry, endpoints=endpoints, leave_alone=alone))
                 nodes[node.name] = node
             edition = Edition(**fields.pop("edition", {}))
-            plan = cls(cni=cni, nodes=nodes, edition=edition, **fields)
+            own = {field.name for field in dataclasses.fields(cls)} - {"settings"}
+            settings = {key: fields.pop(key) for key in list(fields) if key not in own}
+            plan = cls(cni=cni, nodes=nodes, edition=edition, settings=settings, **fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise PodnetError(f"plan: damaged ({error}); make it with podnet_plan") from error
         plan._validate()
         return plan
 
     def _validate(self) -> None:
-        _demand(is_network_name(self.name), "name", self.name)
-        _demand(is_interface_name(self.bridge), "bridge", self.bridge)
-        _demand(is_interface_name(self.device), "device", self.device)
-        _demand(self.backend in ("vxlan", "host-gw"), "backend", self.backend)
-        _demand(_is_int(self.vni, 1, 2**24 - 1), "vni", self.vni)
-        _demand(_is_int(self.port, 1, 65535), "port", self.port)
-        _demand(self.underlay in (4, 6), "underlay", self.underlay)
-        _demand(isinstance(self.direct_routing, bool), "direct_routing", self.direct_routing)
-        _demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
-        _demand(
+        demand(is_network_name(self.name), "name", self.name)
+        demand(is_interface_name(self.bridge), "bridge", self.bridge)
+        demand(is_network_name(self.backend), "backend", self.backend)
+        for key, value in self.settings.items():
+            demand(_NAME.match(key.replace("_", "-")) is not None, "settings", key)
+            demand(_is_safe(value), key, value)
+        demand(self.underlay in (4, 6), "underlay", self.underlay)
+        demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
+        demand(
             self.mtu in ("auto", "portable")
             or (
                 isinstance(self.mtu, str)
@@ -268,59 +273,60 @@ class Plan:
             "mtu",
             self.mtu,
         )
-        _demand(is_directory(self.cni.conf_dir), "cni.conf_dir", self.cni.conf_dir)
-        _demand(is_directory(self.cni.bin_dir), "cni.bin_dir", self.cni.bin_dir)
-        _demand(is_file_name(self.cni.conf_name), "cni.conf_name", self.cni.conf_name)
+        demand(is_directory(self.cni.conf_dir), "cni.conf_dir", self.cni.conf_dir)
+        demand(is_directory(self.cni.bin_dir), "cni.bin_dir", self.cni.bin_dir)
+        demand(is_file_name(self.cni.conf_name), "cni.conf_name", self.cni.conf_name)
         for label, cidr, family in (
             ("cluster_cidr", self.cluster_cidr, 4),
             ("cluster_cidr6", self.cluster_cidr6, 6),
         ):
-            _demand(cidr == "" or _is_cidr(cidr, family), label, cidr)
-        _demand(bool(self.cluster_cidr or self.cluster_cidr6), "cluster_cidr", "")
-        _demand(self.edition.is_valid(), "edition", tuple(self.edition))
+            demand(cidr == "" or _is_cidr(cidr, family), label, cidr)
+        demand(bool(self.cluster_cidr or self.cluster_cidr6), "cluster_cidr", "")
+        demand(self.edition.is_valid(), "edition", tuple(self.edition))
         for node in self.nodes.values():
             node_validate(node)
 
 
 def node_validate(node: Node) -> None:
     """Raise PodnetError when a field of `node` is not as `Node` describes it."""
-    _demand(isinstance(node.name, str) and node.name != "", "nodes.name", node.name)
+    demand(isinstance(node.name, str) and node.name != "", "nodes.name", node.name)
     label = f"nodes.{node.name if node.name.isprintable() else repr(node.name)}"[:100]
     for field, address, family in (("ip", node.ip, 4), ("ip6", node.ip6, 6)):
-        _demand(address == "" or _is_address(address, family), label + "." + field, address)
+        demand(address == "" or _is_address(address, family), label + "." + field, address)
     for field, cidr, family in (("subnet", node.subnet, 4), ("subnet6", node.subnet6, 6)):
-        _demand(cidr == "" or _is_cidr(cidr, family), label + "." + field, cidr)
+        demand(cidr == "" or _is_cidr(cidr, family), label + "." + field, cidr)
     for field, length, most in (
         ("ip_prefix", node.ip_prefix, 32),
         ("ip6_prefix", node.ip6_prefix, 128),
     ):
-        _demand(length is None or _is_int(length, 0, most), label + "." + field, length)
-    _demand(node.mac == "" or is_mac(node.mac), label + ".mac", node.mac)
-    _demand(
+        demand(length is None or is_int(length, 0, most), label + "." + field, length)
+    demand(node.mac == "" or is_mac(node.mac), label + ".mac", node.mac)
+    demand(
         node.interface == "" or is_interface_name(node.interface),
         label + ".interface",
         node.interface,
     )
-    _demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
-    _demand(isinstance(node.adopt, bool), label + ".adopt", node.adopt)
-    _demand(
+    demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
+    demand(isinstance(node.adopt, bool), label + ".adopt", node.adopt)
+    demand(
         isinstance(node.manage_neighbours, bool),
         label + ".manage_neighbours",
         node.manage_neighbours,
     )
-    _demand(
+    demand(
         isinstance(node.repair_interval, str)
         and (node.repair_interval == "" or INTERVAL.match(node.repair_interval) is not None),
         label + ".repair_interval",
         node.repair_interval,
     )
     for endpoint in node.endpoints:
-        _demand(is_interface_name(endpoint.name), label + ".endpoints", endpoint.name)
+        demand(is_interface_name(endpoint.name), label + ".endpoints", endpoint.name)
         for address, family in ((endpoint.address, 4), (endpoint.address6, 6)):
-            _demand(address == "" or _is_address(address, family), label + ".endpoints", address)
+            demand(address == "" or _is_address(address, family), label + ".endpoints", address)
 
 
-def _is_int(value: object, least: int, most: int) -> bool:
+def is_int(value: object, least: int, most: int) -> bool:
+    """Whether `value` is a whole number from `least` to `most`; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -339,7 +345,14 @@ def _is_cidr(text: object, family: int) -> bool:
         return False
 
 
-def _demand(holds: bool, field: str, value: object) -> None:
+def _is_safe(value: object) -> bool:
+    return isinstance(value, (bool, int)) or (
+        isinstance(value, str) and (value == "" or _WORD.match(value) is not None)
+    )
+
+
+def demand(holds: bool, field: str, value: object) -> None:
+    """Raise PodnetError naming a field of the plan document and its value unless `holds`."""
     if not holds:
         shown = repr(value)
         shown = shown if len(shown) <= 100 else f"{shown[:100]}..."

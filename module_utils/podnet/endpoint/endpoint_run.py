@@ -14,6 +14,7 @@ from ..core import endpoints
 from ..core.endpoints import Entry
 from ..core.errors import PodnetError
 from ..core.model import Endpoint, Node, Plan
+from ..core.state import Change
 from ..keep import files, leases, record_file
 from ..keep.files import TextChange
 from ..keep.lock import held
@@ -22,7 +23,6 @@ from ..kernel import run
 from ..kernel.observe import read_links
 from ..state import endpoint_diff
 from ..state.desire import own_node
-from ..state.diff import Change
 from ..state.endpoint_diff import Seen
 
 

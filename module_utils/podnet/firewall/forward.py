@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any, Iterable, Iterator, NamedTuple
 
 from ..core.model import Node, Plan
+from ..core.state import BELOW, Accept, State, route_device
 from ..core.text import listed
 from ..state import nft_rule
-from ..state.state import BELOW, Accept, State, route_device
 from . import walk
 from .walk import Packet, Ruleset, addresses
 

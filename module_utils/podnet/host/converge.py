@@ -11,6 +11,7 @@ from typing import Any, Mapping, Sequence
 
 from ..core.errors import PodnetError, message
 from ..core.model import Plan
+from ..core.state import Change, State
 from ..keep import boot, claim, files, originals, record_file
 from ..keep.lock import held
 from ..kernel import adopt as flannel
@@ -19,8 +20,7 @@ from ..kernel import observe as eyes
 from ..kernel import pods, services
 from ..kernel.run import demand_root
 from ..state import forwarding, phases, record
-from ..state.diff import Change, changes, leftovers
-from ..state.state import State
+from ..state.diff import changes, leftovers
 from . import rollback
 from . import switch_proof as proofs
 from .look import Look, look, read_files

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backends.registry import KINDS
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name
+from ..core.state import Link, State
 from ..kernel import preflight as edge
 from ..state import knowledge, preflight
 from ..state.phases import ALL
-from ..state.state import State
 from . import attachments, target
 from .look import Look, directories, look
 
@@ -31,18 +32,11 @@ def observed(name: str) -> dict[str, Any]:
 def plain(state: State) -> dict[str, Any]:
     """Return a state as JSON types."""
     return {
-        "links": {
-            device: {key: val for key, val in link._asdict().items() if key != "ifindex"}
-            for device, link in sorted(state.links.items())
-        },
+        "links": {device: _plain_link(link) for device, link in sorted(state.links.items())},
         "addresses": sorted(f"{cidr} dev {device}" for device, cidr in state.addresses),
         "neighbours": [
             {"dev": device, "address": address, "lladdr": mac}
             for (device, address), mac in sorted(state.neighbours.items())
-        ],
-        "fdb": [
-            {"dev": device, "lladdr": mac, "dst": remote}
-            for (device, mac), remote in sorted(state.fdb.items())
         ],
         "routes": dict(sorted(state.routes.items())),
         "ports": {device: {"mtu": port.mtu} for device, port in sorted(state.ports.items())},
@@ -60,7 +54,22 @@ def plain(state: State) -> dict[str, Any]:
         },
         "accepts": sorted(" ".join(one) for one in state.accepts),
         "boot": dict(state.boot),
+        **{
+            kind.entries: [
+                kind.plain_entry(key, entry)
+                for key, entry in sorted(state.entries.items())
+                if key[0] in state.links and state.links[key[0]].kind == name
+            ]
+            for name, kind in KINDS.items()
+        },
     }
+
+
+def _plain_link(link: Link) -> dict[str, Any]:
+    fields = link._asdict()
+    del fields["ifindex"]
+    options = fields.pop("options")
+    return {**fields, **(KINDS[link.kind].plain_options(options) if link.kind in KINDS else {})}
 
 
 def _may_be_timed(seen: Look) -> bool:

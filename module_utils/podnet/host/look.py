@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
+from ..backends.registry import BACKENDS, KINDS, is_same_device
+from ..core import host_view as underlay
 from ..core.errors import PodnetError
+from ..core.host_view import HostView
 from ..core.model import Node, Plan
+from ..core.state import BRIDGE, State
 from ..firewall import forward, policy
 from ..keep import boot, files, originals, record_file
 from ..kernel import adopt as flannel
@@ -17,15 +21,10 @@ from ..kernel import policy as rules
 from ..kernel import preflight as edge
 from ..kernel import underlay as ways
 from ..state import adopt, foreign_addresses, forwarding, neighbours, phases, preflight, record
-from ..state import host_view as underlay
 from ..state import managers as others
-from ..state.backends import BACKENDS
 from ..state.desire import bridge_mac, desired, own_node
-from ..state.diff import is_same_device
 from ..state.foreign_routes import judge
-from ..state.host_view import HostView
 from ..state.record import DONE, Record
-from ..state.state import State
 
 
 class Look(NamedTuple):
@@ -117,11 +116,11 @@ def look(plan: Plan, name: str) -> Look:
     before.boot = boot.read(plan.name)
     held = adopt.held_mac(plan, known, before, final)
     switching = _is_switching(plan, known, adoption, before, final)
-    notes += [adopt.advice(plan, node, before)] if held and adoption.active else []
+    notes += [adopt.advice(node, held)] if held and adoption.active else []
     warnings += notes + foreign_addresses.addresses(links, ours, cidrs)
     problems += _led_away(plan, node, switching, warnings)
-    vxlans = preflight.vxlan_devices(links, ours | final.links.keys())
-    problems += _foreseen(node, preflight.questions(before, final, switching), vxlans)
+    asked = preflight.questions(before, final, switching)
+    problems += preflight.problems(node, asked, edge.ask(asked), links, ours | final.links.keys())
     if problems:
         raise _refusal(plan, node, problems)
     return Look(
@@ -138,16 +137,6 @@ def look(plan: Plan, name: str) -> Look:
         managers,
         held,
     )
-
-
-def _foreseen(
-    node: Node, asked: preflight.Questions, devices: Sequence[preflight.Device]
-) -> list[str]:
-    """Ask the host the questions in `asked`; return what would make a change fail half-way.
-
-    `devices` are the VXLAN devices on the host that are not this network's.
-    """
-    return preflight.problems(node, asked, edge.ask(asked), devices)
 
 
 def _forward(
@@ -205,8 +194,8 @@ def _take_routes(
         return seen.foreign, []
     seen.state.leftovers = dict(adoption.leftovers)
     cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
-    # The network's own VXLAN device was flannel's until now, so routes over it may be flannel's.
-    kept = _all_podnet(seen.links) - {plan.device}
+    # The backend's own device was flannel's until now, so routes over it may be flannel's.
+    kept = _all_podnet(seen.links) - BACKENDS[plan.backend].own_devices(plan).keys()
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
     _, foreign = eyes.read_routes(families, cidrs, set(final.routes), kept)
     return adopt.take_routes(plan, node, foreign, seen.state)
@@ -305,12 +294,11 @@ def _add_neighbours(plan: Plan, node: Node, host: HostView, final: State) -> lis
 def _taken_names(
     plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
 ) -> list[str]:
-    devices = [plan.bridge, *([plan.device] if plan.backend == "vxlan" else [])]
     found = []
-    variables = {plan.bridge: "podnet_bridge", plan.device: "podnet_vxlan_device"}
+    variables = {plan.bridge: "podnet_bridge", **BACKENDS[plan.backend].own_devices(plan)}
     for link in links:
         name, alias = link["ifname"], str(link.get("ifalias", ""))
-        if name in devices and name not in ours:
+        if name in variables and name not in ours:
             owner = (
                 f"belongs to podnet's network {alias[7:]}"
                 if alias.startswith("podnet:")
@@ -328,12 +316,12 @@ def _stranded_pods(node: Node, before: State, final: State) -> list[str]:
     lost = [
         f"{cidr} on {dev}"
         for dev, cidr in before.addresses
-        if (dev, cidr) not in final.addresses and before.links[dev].kind == "bridge"
+        if (dev, cidr) not in final.addresses and before.links[dev].kind == BRIDGE
     ]
     lost += [
         name
         for name, link in before.links.items()
-        if link.kind == "bridge" and name not in final.links
+        if link.kind == BRIDGE and name not in final.links
     ]
     if lost and before.ports:
         shown = ", ".join(list(before.ports)[:3])
@@ -346,14 +334,14 @@ def _stranded_pods(node: Node, before: State, final: State) -> list[str]:
 
 
 def _recognise_renamed(before: State, final: State) -> None:
-    """Mark a wanted VXLAN device that exists under another name, so that it is renamed.
+    """Mark a wanted tunnel that exists under another name, so that it is renamed.
 
-    Its mark is the existing device's ifindex. The kernel allows no two devices with the same VNI
-    and port (vxlan_vni_in_use in vxlan_core.c), so the new one cannot be made beside the old one.
+    Its mark is the existing device's ifindex. The kernel allows no two tunnels that take the same
+    packets at once, so the new one cannot be made beside the old one.
     This happens, too, when a user goes back to parameters whose device was renamed aside earlier.
     """
     for name, link in final.links.items():
-        if link.kind != "vxlan":
+        if link.kind not in KINDS:
             continue
         if name in before.links and is_same_device(before.links[name], link):
             continue

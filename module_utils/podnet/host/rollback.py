@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from ..core.errors import PodnetError
+from ..core.state import BRIDGE, Change, State, route_device
 from ..keep import files
 from ..keep.lock import DIRECTORY
 from ..kernel.observe import sysctl_path
 from ..kernel.run import SEARCH, find, run
-from ..state.diff import Change
-from ..state.state import State, route_device
 
 PROC = "/proc"
 
@@ -72,7 +71,7 @@ def may_endanger(states: Sequence[State], address: str) -> bool:
 
 
 def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:
-    """Return how `state` routes to `target`: route, device, next hop's MAC, its FDB entry.
+    """Return how `state` routes to `target`: route, device, next hop's MAC, its entry for the peer.
 
     Two of these are equal if packets take the same way.
     """
@@ -91,8 +90,8 @@ def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) ->
     link = state.links.get(device)
     if link:
         # Where packets go does not depend on ifindex and alias, nor on a bridge's MAC.
-        link = link._replace(ifindex=0, alias="", mac=link.mac if link.kind == "vxlan" else "")
-    return best, link, mac, state.fdb.get((device, mac or ""))
+        link = link._replace(ifindex=0, alias="", mac="" if link.kind == BRIDGE else link.mac)
+    return best, link, mac, state.entries.get((device, mac or ""))
 
 
 def _directory(name: str) -> Path:

@@ -13,14 +13,14 @@ import json
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from ..backends.base import peers
 from ..core.errors import PodnetError, message
 from ..core.model import Plan, is_inside
+from ..core.state import State
 from ..core.text import listed
 from ..core.verdict import Asked, judge
 from ..keep import leases
 from ..keep.lock import DIRECTORY
-from ..state.backends.base import peers
-from ..state.state import State
 from .look import Look
 
 #: The fields of its pod (`probe_pod.Pod`) that a host returns, so that others can probe it.

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Sequence
 
+from ..backends.registry import BACKENDS
+from ..core.state import Change, State
 from ..keep import boot, record_file, repair
 from ..kernel import observe as eyes
 from ..state import forwarding, knowledge, managers, phases, record
 from ..state.desire import bridge_mac
-from ..state.diff import Change, changes
+from ..state.diff import changes
 from ..state.record import DONE, Record
-from ..state.state import State
 from .look import Look
 
 
@@ -115,10 +116,10 @@ def record_after(seen: Look, phase: str, after: State) -> Record:
 
 
 def _known_mac(seen: Look, finished: bool) -> str:
-    """Return the VTEP's MAC that peers know at the end of a phase."""
+    """Return the MAC by which peers know this node at the end of a phase, "" for none."""
     if not finished and (seen.held or seen.record):
         return seen.held or (seen.record.mac if seen.record else "")
-    return seen.node.mac if seen.plan.backend == "vxlan" else ""
+    return BACKENDS[seen.plan.backend].mac(seen.plan, seen.node)
 
 
 def devices(seen: Look, after: State) -> list[str]:

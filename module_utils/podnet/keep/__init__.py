@@ -3,6 +3,6 @@
 Belongs here: whatever podnet writes below /etc, /run or /var/lib, and how it is written safely.
 
 Runs on: hosts.
-Imports: core, state.
+Imports: core, backends, state.
 Touches: files.
 """

@@ -16,11 +16,12 @@ import shutil
 from pathlib import Path
 from typing import Iterable
 
+from ..backends.registry import KINDS
 from ..core.errors import PodnetError
+from ..core.host_view import HostView
+from ..core.state import State
 from ..state import forwarding, managers
 from ..state.diff import add_link, route_line, table_lines
-from ..state.host_view import HostView
-from ..state.state import State
 from . import files, repair, replay
 from .lock import DIRECTORY
 from .record_file import directory
@@ -151,10 +152,6 @@ def render(state: State) -> dict[str, str]:
     routes += [
         route_line(destination, state.routes[destination]) for destination in _ordered(state)
     ]
-    fdb = [
-        f"fdb replace {mac} dev {device} dst {remote.split(',')[0]} self permanent"
-        for (device, mac), remote in sorted(state.fdb.items())
-    ]
     tables: list[str] = []
     for table, chains in state.tables.items():
         tables += table_lines(table, chains)
@@ -163,11 +160,22 @@ def render(state: State) -> dict[str, str]:
             f"{key} = {value}" for key, value in forwarding.ordered(state.sysctls)
         ),
         "devices.batch": _text(devices),
-        "fdb.batch": _text(fdb),
         "routes.batch": _text(routes),
         "tables.nft": _text(tables),
         "accepts": _text(" ".join(one) for one in state.accepts),
+        **_entries(state),
     }
+
+
+def _entries(state: State) -> dict[str, str]:
+    """Return name -> text of the files for the entries of all kinds of devices."""
+    result: dict[str, str] = {}
+    for name, kind in KINDS.items():
+        of_kind = {
+            key: entry for key, entry in state.entries.items() if state.links[key[0]].kind == name
+        }
+        result.update(kind.boot_files(of_kind))
+    return result
 
 
 def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
@@ -184,7 +192,7 @@ def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
         device = re.escape(own.holder)
         key = re.escape(own.holder.replace(".", "/"))
         before = dict(result)
-        for file in ("routes.batch", "fdb.batch"):
+        for file in ("routes.batch", *_entries(State())):
             text = result.get(file, "")
             result[file] = re.sub(
                 rf" (dev|via) {device}(?= |$)", rf" \1 @{family}", text, flags=re.M
@@ -202,7 +210,7 @@ def _ordered(state: State) -> list[str]:
     """Return destinations in an order that depends on nothing but them.
 
     So no file changes when a peer moves in the inventory. Routes to single addresses come first:
-    the IPv6 gateways of other routes need them (state/backends/vxlan.py).
+    the IPv6 gateways of other routes need them.
     """
     return sorted(state.routes, key=lambda one: (not one.endswith(("/128", "/32")), one))
 

@@ -6,6 +6,7 @@ Python. A host has one copy, which serves all its networks.
 
 from __future__ import annotations
 
+from ..backends.registry import KINDS
 from .files import STATE
 from .lock import DIRECTORY
 
@@ -167,7 +168,7 @@ show() {
     ip -o addr show dev "$device" scope global | sed 's/^[0-9]*: /addr /; s/\\.*//; s/  */ /g'
     ip -4 route show dev "$device" proto kernel | sed "s/^/route /; s/ linkdown//"
     ip neigh show dev "$device" nud permanent | sed "s/^/neigh $device /"
-    bridge fdb show dev "$device" | sed -n "s/\(.* dst .*\)/fdb $device \1/p"
+    @SHOW
   done
   ip -4 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
   ip -6 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
@@ -221,7 +222,7 @@ replay() {
   settings || status=1
   missing <devices.batch | ip -force -batch - || status=1
   settings || status=1
-  [ ! -s fdb.batch ] || named fdb.batch | bridge -force -batch - || status=1
+  @REPLAY
   [ ! -s routes.batch ] || named routes.batch | ip -force -batch - || status=1
   [ ! -s tables.nft ] || nft -f tables.nft || status=1
   accepts | accept || status=1
@@ -271,4 +272,9 @@ exit $status
 
 #: It reads the files that `boot.render` and `state.endpoint_diff.boot_files` make; it skips empty
 #: ones.
-SCRIPT = _TEMPLATE.replace("@STATE", STATE).replace("@RUN", DIRECTORY)
+SCRIPT = (
+    _TEMPLATE.replace("@SHOW", "\n    ".join(kind.show for kind in KINDS.values()))
+    .replace("@REPLAY", "\n  ".join(kind.replay for kind in KINDS.values()))
+    .replace("@STATE", STATE)
+    .replace("@RUN", DIRECTORY)
+)

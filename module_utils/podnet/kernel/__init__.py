@@ -3,6 +3,6 @@
 Belongs here: a command to run or output to read; `state` decides what is to be done.
 
 Runs on: hosts.
-Imports: core, state, firewall, keep.
+Imports: core, backends, state, firewall, keep.
 Touches: files, processes and sockets.
 """

@@ -11,9 +11,9 @@ from typing import Any, Iterator
 
 from ..core.errors import PodnetError
 from ..core.model import is_file_name
+from ..core.state import Leftover
 from ..keep import files, leases
 from ..state.adopt import Found
-from ..state.state import Leftover
 from . import forward, services
 from .run import SEARCH, nft_document, run
 

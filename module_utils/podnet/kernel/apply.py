@@ -10,9 +10,8 @@ from itertools import groupby
 from typing import Sequence
 
 from ..core.errors import PodnetError
+from ..core.state import Change, State
 from ..keep import files
-from ..state.diff import Change
-from ..state.state import State
 from . import adopt
 from .observe import sysctl_path
 from .run import run

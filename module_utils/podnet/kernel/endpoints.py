@@ -6,11 +6,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
+from ..core import schema
 from ..core.endpoints import MARK
 from ..core.errors import PodnetError
-from ..state.diff import Change
+from ..core.state import Change
 from ..state.endpoint_diff import INNER, HostEnd, InnerEnd, Seen
-from . import schema
 from .apply import batch
 from .observe import parse_route
 from .run import read_json, run

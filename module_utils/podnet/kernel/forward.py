@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
+from ..core.state import Accept
 from ..firewall import iptables, nft
 from ..firewall.forward import Forwarder, parse_chain, parse_save
-from ..state.state import Accept
 from .run import SEARCH, nft_document, run
 
 #: Names of foreign tables and chains that podnet accepts: identifiers as in nft(8), because they go

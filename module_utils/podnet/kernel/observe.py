@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
+from ..backends.base import Reader
+from ..backends.registry import KINDS
+from ..core import schema
 from ..core.errors import PodnetError
+from ..core.host_view import Prefix, make_prefix
 from ..core.model import ROUTE_PROTOCOL, is_inside, split_cidr
+from ..core.state import BRIDGE, UNREAD, Chain, Link, Port, Rule, State, route_device
 from ..firewall.forward import Forwarder
 from ..state.diff import full_name
-from ..state.host_view import Prefix, make_prefix
 from ..state.nft_rule import text as rule_text
-from ..state.state import UNREAD, Chain, Link, Port, Rule, State, route_device
-from . import forward, schema
+from . import forward
 from .run import nft_document, read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
@@ -45,7 +48,15 @@ class Observation:
 
 def read_links() -> list[dict[str, Any]]:
     """Return all devices with details and addresses."""
-    return read_json(["ip", "-j", "-N", "-d", "addr", "show"], schema.link)
+    return read_json(["ip", "-j", "-N", "-d", "addr", "show"], _check_link)
+
+
+def _check_link(entry: Any) -> None:
+    schema.link(entry)
+    info = entry.get("linkinfo", {})
+    kind = KINDS.get(info.get("info_kind", ""))
+    if kind:
+        kind.check(info.get("info_data", {}))
 
 
 def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[str]) -> set[str]:
@@ -60,7 +71,7 @@ def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[s
         if link.get("ifalias") == f"podnet:{name}"
         or (
             link["ifname"] in recorded
-            and link.get("linkinfo", {}).get("info_kind") in ("bridge", "vxlan")
+            and link.get("linkinfo", {}).get("info_kind") in (BRIDGE, *KINDS)
             and not str(link.get("ifalias", "")).startswith("podnet:")
         )
     }
@@ -69,22 +80,15 @@ def owned_links(links: Sequence[dict[str, Any]], name: str, recorded: Iterable[s
 def parse_link(link: dict[str, Any]) -> Link:
     """Return a device as a Link; `link` is one of `read_links`."""
     info = link.get("linkinfo", {})
-    result = Link(
+    kind = KINDS.get(info.get("info_kind", ""))
+    return Link(
         kind=info.get("info_kind", ""),
         mtu=int(link["mtu"]),
         mac=link.get("address", ""),
         alias=link.get("ifalias", ""),
         up="UP" in link.get("flags", ()),
+        options=kind.options(info.get("info_data", {})) if kind else "",
         ifindex=link["ifindex"],
-    )
-    if result.kind != "vxlan":
-        return result
-    data = info.get("info_data", {})
-    return result._replace(
-        vni=data.get("id", 0),
-        port=data.get("port", 0),
-        local=data.get("local") or data.get("local6") or "",
-        learning=bool(data.get("learning", False)),
     )
 
 
@@ -188,21 +192,11 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
     }
 
 
-def read_fdb(device: str) -> dict[tuple[str, str], str]:
-    """Return (device, MAC) -> remote of the permanent FDB entries on a VXLAN device.
+class _HostReader(Reader):
+    """Reads with the host's own tools."""
 
-    A remote is "ADDRESS" or "ADDRESS via DEVICE" in the words of bridge(8); if an entry has
-    several, they are separated by commas.
-    """
-    result: dict[tuple[str, str], str] = {}
-    for entry in read_json(["bridge", "-j", "fdb", "show", "dev", device], schema.fdb):
-        if "dst" in entry and entry.get("state") == "permanent":
-            key = device, entry["mac"]
-            remote = str(entry["dst"])
-            if "viaIf" in entry:
-                remote += f" via {entry['viaIf']}"
-            result[key] = f"{result[key]},{remote}" if key in result else remote
-    return result
+    def json(self, argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
+        return read_json(argv, check)
 
 
 def parse_table(document: Any) -> tuple[Chain, ...]:
@@ -299,10 +293,12 @@ def observe(
         if device in ours:
             state.links[device] = parse_link(link)
             state.addresses.update(parse_addresses(link, cidrs))
-            if state.links[device].kind == "vxlan":
-                state.neighbours.update(read_neighbours(device))
-                state.fdb.update(read_fdb(device))
-            elif state.links[device].kind == "bridge":
+            kind = KINDS.get(state.links[device].kind)
+            if kind:
+                if kind.has_mac:
+                    state.neighbours.update(read_neighbours(device))
+                state.entries.update(kind.read(device, _HostReader()))
+            elif state.links[device].kind == BRIDGE:
                 state.ports.update(ports_of(links, device))
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
     state.routes, foreign = read_routes(families, cidrs, wanted, ours)

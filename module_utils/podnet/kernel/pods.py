@@ -8,10 +8,10 @@ import struct
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence
 
+from ..core import schema
 from ..core.endpoints import MARK
 from ..core.model import is_inside, is_interface_name
-from ..state.state import Port
-from . import schema
+from ..core.state import Port
 from .run import read_json
 
 # linux/rtnetlink.h and linux/net_namespace.h: ask for the id (nsid) by which this namespace knows

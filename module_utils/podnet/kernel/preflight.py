@@ -16,7 +16,6 @@ from ..state.preflight import Facts, Questions
 from .observe import read_sysctls
 from .run import run
 
-_VXLAN = "link add podnet-try type vxlan id 1 dstport 1"
 _RENAME = (
     "link add podnet-try type bridge\n"
     "link set dev podnet-try up\n"
@@ -33,9 +32,10 @@ def ask(asked: Questions) -> Facts:
     if asked.disabled6:
         on = Path("/proc/sys/net/ipv6").is_dir()
         values = read_sysctls(asked.disabled6) if on else None
+    needs = asked.needs
     return Facts(
-        vxlan=not asked.port or Path("/sys/module/vxlan").exists() or _works(_VXLAN),
-        holder=_holder(asked.port, asked.family) if asked.port else "",
+        makes=not needs or Path("/sys/module", needs.module).exists() or _works(needs.trial),
+        holder=_holder(needs.port, needs.family) if needs else "",
         can_rename=not asked.renames or _works(_RENAME),
         release=os.uname().release,
         values=values,
@@ -48,13 +48,13 @@ def _works(batch: str) -> bool:
 
 
 def _holder(port: int, family: int) -> str:
-    """Return who holds a UDP port that VXLAN needs on all addresses, "" if it is free."""
+    """Return who holds a UDP port that is needed on all addresses, "" if it is free."""
     with socket.socket(
         socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM
     ) as one:
         try:
             if family == 6:
-                # As the kernel's own VXLAN socket over IPv6 (vxlan_create_sock).
+                # As the kernel's own tunnel sockets over IPv6 (udp_sock_create6).
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             one.bind(("::" if family == 6 else "0.0.0.0", port))
         except OSError as error:

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any, Callable, Sequence
 
+from ..core import schema
 from ..core.errors import PodnetError
 from ..keep.lock import handles
-from . import schema
 
 #: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
 TIMEOUT = 60

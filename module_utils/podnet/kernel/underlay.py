@@ -6,10 +6,11 @@ import json
 import re
 from typing import Any, NamedTuple, Sequence
 
+from ..backends.registry import BACKENDS
+from ..core import schema
 from ..core.errors import PodnetError
+from ..core.host_view import HostView, Underlay, Way, addressed_peers
 from ..core.model import Node, Plan
-from ..state.host_view import HostView, Underlay, Way, addressed_peers
-from . import schema
 from .run import run
 
 _FAILED = re.compile(r"Command failed -:([0-9]+)")
@@ -85,7 +86,7 @@ def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
         for _, address in addressed_peers(plan, node, family)
     ]
     # Routes to pods without an overlay leave the choice of the source address to the kernel.
-    plain = plan.backend == "host-gw" or plan.direct_routing
+    plain = BACKENDS[plan.backend].has_plain_routes(plan)
     host.ways = find(questions, mtus, node.name, sources=plain)
     return host
 

@@ -3,6 +3,6 @@
 Belongs here: a rule on variables, addresses or subnets that is checked before any host is asked.
 
 Runs on: the controller.
-Imports: core.
+Imports: core, backends.
 Touches: files in allocations_store.
 """

@@ -101,8 +101,6 @@ def read_inventory(raw_hosts: Sequence[Mapping[str, Any]], allocations_file: str
     _demand_unique_names(hosts, problems)
     path = allocations_file or values.pop("allocations_file", "")
     path = path or _beside_inventory(raw_hosts, problems)
-    if not values["vxlan_device"]:
-        values["vxlan_device"] = _default_device(values, network, problems)
     problems.settle()
     return Inventory(values, tuple(hosts), path)
 
@@ -288,16 +286,6 @@ def _beside_inventory(raw_hosts: Sequence[Mapping[str, Any]], problems: Problems
         reason = f"the hosts come from different inventories ({listed(places, 2)})"
     problems.add(f"podnet_allocations_file: not set, and {reason}: set it to the path of a file")
     return ""
-
-
-def _default_device(values: Mapping[str, Any], network: _Network, problems: Problems) -> str:
-    name = f"flannel.{values['vxlan_vni']}"
-    if len(name) > 15 and values["backend"] == "vxlan":
-        problems.add(
-            f"podnet_vxlan_vni: {values['vxlan_vni']} makes the device name {name}, and an"
-            " interface name has at most 15 bytes: set podnet_vxlan_device"
-        )
-    return name[:15]
 
 
 def _one_line(text: object) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+from ..backends.planners import PLANNERS
+from ..backends.registry import BACKENDS
 from ..core.model import Node, Plan
+from ..core.segments import network
 from .planning import PlanningResult
-from .underlay import network
 
 _TITLES = {
     "name": "NODE",
@@ -72,25 +74,19 @@ def table(found: Sequence[dict[str, str]]) -> list[str]:
 
 
 def summary(outcome: PlanningResult) -> list[str]:
-    """Return sentences: the network, subnets in use, pairs that need no VXLAN, notes."""
+    """Return sentences: the network, subnets in use, pairs that need no tunnel, notes."""
     plan = outcome.plan
-    lines = [f"network {plan.name}: {len(plan.nodes)} nodes, {_backend(plan)}"]
+    backend = PLANNERS[plan.backend]
+    lines = [f"network {plan.name}: {len(plan.nodes)} nodes, {backend.described(plan)}"]
     for variable, counts in outcome.free.items():
         cidr = plan.cluster_cidr6 if variable.endswith("6") else plan.cluster_cidr
         lines.append(f"{cidr}: {counts['used']} of {counts['total']} subnets used")
     for entry in direct_pairs(outcome):
         lines.append(
             f"IPv{entry['family']}: {entry['direct']} pairs of nodes are on one segment,"
-            f" {entry['tunnelled']} use VXLAN"
+            f" {entry['tunnelled']} use {backend.tunnel}"
         )
     return lines + [f"note: {note}" for note in outcome.notes]
-
-
-def _backend(plan: Plan) -> str:
-    if plan.backend == "host-gw":
-        return "host-gw"
-    direct = ", direct routes on-link" if plan.direct_routing else ""
-    return f"vxlan (VNI {plan.vni}, port {plan.port}, {plan.device}{direct})"
 
 
 def direct_pairs(outcome: PlanningResult) -> list[dict[str, Any]]:
@@ -100,7 +96,8 @@ def direct_pairs(outcome: PlanningResult) -> list[dict[str, Any]]:
     "direct": n, "tunnelled": n, "unknown_hosts": n, "segments": {CIDR: number of hosts}}; empty
     without podnet_direct_routing.
     """
-    if not outcome.plan.direct_routing or outcome.plan.backend != "vxlan":
+    backend = BACKENDS[outcome.plan.backend]
+    if not (backend.has_plain_routes(outcome.plan) and backend.own_devices(outcome.plan)):
         return []
     found = []
     for group in outcome.segments:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ..backends.planners import PLANNERS
 from ..core.endpoints import place_problem
 from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
-from ..core.text import listed
+from ..core.segments import Segments, segments
 from . import subnets, underlay
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems
@@ -33,7 +34,7 @@ class PlanningResult:
     states: Mapping[str, str]
     notes: Sequence[str]
     free: Mapping[str, Mapping[str, int]]
-    segments: Sequence[underlay.Segments]
+    segments: Sequence[Segments]
 
 
 def make_plan(
@@ -48,10 +49,12 @@ def make_plan(
     problems.settle()
 
     family = underlay.choose_family(hosts, problems)
-    groups = [underlay.segments(hosts, each) for each in _routed_families(values, hosts, family)]
+    groups = [segments(hosts, each) for each in _routed_families(values, hosts, family)]
     underlay.check_addresses(hosts, clusters, problems)
     underlay.check_networks(groups, clusters, problems)
-    _check_on_link(values, hosts, groups, problems, notes)
+    found = PLANNERS[values["backend"]].host_findings(values, hosts, groups)
+    problems.lines.extend(found.problems)
+    notes.extend(found.notes)
     problems.settle()
 
     before = subnets.recorded_for(inventory, recorded)
@@ -101,11 +104,7 @@ def _check_ranges(values: Mapping[str, Any], problems: Problems) -> list[tuple[s
             "podnet_cluster_cidr: empty, and so is podnet_cluster_cidr6: set one of them, pods need"
             " a range"
         )
-    if values["vxlan_device"] == values["bridge"]:
-        problems.add(
-            f"podnet_bridge: {values['bridge']} is the name of the VXLAN device, too: give one of"
-            " them another name"
-        )
+    problems.lines.extend(PLANNERS[values["backend"]].value_problems(values))
     # IPv6 needs 1280 bytes (RFC 8200, section 5); Linux turns it off on a link with less.
     if values["cluster_cidr6"] and values["mtu"].isdigit() and int(values["mtu"]) < 1280:
         problems.add(f"podnet_mtu: {values['mtu']} is too small for IPv6 pods: set 1280 or more")
@@ -124,41 +123,6 @@ def _routed_families(
     if values["cluster_cidr6"] and all(host.ip6 for host in hosts):
         found.add(6)
     return tuple(sorted(found or {family}))
-
-
-def _check_on_link(
-    values: Mapping[str, Any],
-    hosts: Sequence[InventoryHost],
-    groups: Sequence[underlay.Segments],
-    problems: Problems,
-    notes: list[str],
-) -> None:
-    """Check that plain routes can join the hosts, where the backend uses them."""
-    host_gw = values["backend"] == "host-gw"
-    if not host_gw and not values["direct_routing"]:
-        return
-    lacking = [host.name for host in hosts if not host.ip6]
-    if values["cluster_cidr6"] and lacking:
-        if host_gw:
-            problems.add(
-                f"podnet_node_ip6: {listed(lacking, 3)} without one, and host-gw routes IPv6 pods"
-                " through it: set it on every host, or set podnet_backend to vxlan"
-            )
-        else:
-            notes.append(
-                f"podnet_node_ip6 is not set on {listed(lacking, 3)}: IPv6 pods use VXLAN to all "
-                "peers"
-            )
-    for group in groups:
-        underlay.check_nesting(group, problems)
-        if host_gw:
-            underlay.check_one_segment(group, problems)
-        if group.unknown and len(hosts) > 1:
-            notes.append(
-                f"prefix length of the IPv{group.family} address not given for"
-                f" {listed(group.unknown, 3)}: each host decides from its own addresses who is"
-                " on-link"
-            )
 
 
 def _nodes(
@@ -243,10 +207,7 @@ def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> 
         cluster_cidr=values["cluster_cidr"],
         cluster_cidr6=values["cluster_cidr6"],
         backend=values["backend"],
-        vni=values["vxlan_vni"],
-        port=values["vxlan_port"],
-        device=values["vxlan_device"],
-        direct_routing=values["direct_routing"],
+        settings=PLANNERS[values["backend"]].settings(values),
         bridge=values["bridge"],
         mtu=values["mtu"],
         masquerade=values["masquerade"],

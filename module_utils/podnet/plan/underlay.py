@@ -1,18 +1,11 @@
-"""The nodes' own network, as far as the inventory tells: addresses, family, segments.
-
-Which hosts share an L2 segment is known here only for addresses with a prefix length; for the
-others each host decides from its own addresses, and the plan says so. Hosts are grouped by network
-and never compared pair by pair: there may be 65,536.
-"""
+"""The nodes' own network, as far as the inventory tells: addresses, family, networks."""
 
 from __future__ import annotations
 
-import functools
-import socket
-from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Sequence
 
-from ..core.model import overlaps, pack, split_cidr, unpack
+from ..core.model import overlaps, pack
+from ..core.segments import Segments, address_of, span
 from ..core.text import listed
 from .inventory import InventoryHost, Problems
 
@@ -33,81 +26,19 @@ _SPECIAL = {
 }
 
 
-def _range(cidr: str) -> tuple[int, int]:
-    address, length = split_cidr(cidr)
-    raw = pack(address)
-    first = int.from_bytes(raw, "big")
-    return first, first + (1 << (len(raw) * 8 - length)) - 1
-
-
 _RANGES = {
-    family: [(*_range(cidr), cidr, what) for cidr, what in special]
+    family: [(*span(cidr), cidr, what) for cidr, what in special]
     for family, special in _SPECIAL.items()
 }
 
 
 def special(cidr: str) -> str:
     """Return the special range that a CIDR overlaps, such as "127.0.0.0/8 (loopback)", or ""."""
-    first, last = _range(cidr)
+    first, last = span(cidr)
     for low, high, other, what in _RANGES[6 if ":" in cidr else 4]:
         if first <= high and low <= last:
             return f"{other} ({what})"
     return ""
-
-
-@dataclass(frozen=True)
-class Segments:
-    """Hosts by the network of their address, for one family.
-
-    `members` maps a network's CIDR to its hosts, in inventory order; `unknown` are the hosts
-    whose prefix length is not given.
-    """
-
-    family: int
-    members: Mapping[str, Sequence[str]]
-    unknown: Sequence[str]
-
-    def pairs(self) -> tuple[int, int]:
-        """Return how many pairs of `members` are (on one segment, on different segments)."""
-        sizes = [len(members) for members in self.members.values()]
-        total = sum(sizes)
-        same = sum(size * (size - 1) // 2 for size in sizes)
-        return same, total * (total - 1) // 2 - same
-
-
-def network(address: str, prefix: int | None) -> str:
-    """Return the CIDR of the network that an address is in, "" without a prefix length."""
-    if prefix is None or not address:
-        return ""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    raw = socket.inet_pton(family, address)
-    return _network(int.from_bytes(raw, "big") >> (len(raw) * 8 - prefix), prefix, len(raw))
-
-
-@functools.lru_cache(maxsize=1024)
-def _network(number: int, prefix: int, size: int) -> str:
-    # Thousands of hosts share few networks.
-    return f"{unpack((number << (size * 8 - prefix)).to_bytes(size, 'big'))}/{prefix}"
-
-
-def segments(hosts: Sequence[InventoryHost], family: int) -> Segments:
-    """Group hosts by the network of their address of a family; those without one are left out."""
-    members: dict[str, list[str]] = {}
-    unknown: list[str] = []
-    for host in hosts:
-        address, prefix = address_of(host, family)
-        if not address:
-            continue
-        if prefix is None:
-            unknown.append(host.name)
-        else:
-            members.setdefault(network(address, prefix), []).append(host.name)
-    return Segments(family, members, unknown)
-
-
-def address_of(host: InventoryHost, family: int) -> tuple[str, int | None]:
-    """Return a host's address of a family and its prefix length."""
-    return (host.ip, host.ip_prefix) if family == 4 else (host.ip6, host.ip6_prefix)
 
 
 def choose_family(hosts: Sequence[InventoryHost], problems: Problems) -> int:
@@ -132,7 +63,7 @@ def check_addresses(
     `clusters` holds (variable, CIDR) of the pods' ranges.
     """
     owners: dict[str, str] = {}
-    pods = {6 if ":" in cidr else 4: (*_range(cidr), name, cidr) for name, cidr in clusters}
+    pods = {6 if ":" in cidr else 4: (*span(cidr), name, cidr) for name, cidr in clusters}
     for host in hosts:
         for family in (4, 6):
             address, prefix = address_of(host, family)
@@ -183,41 +114,3 @@ def check_networks(
                         f"{variable}: {cluster} overlaps {cidr}, the network of"
                         f" {listed(members, 3)}: choose another range for the pods"
                     )
-
-
-def check_nesting(group: Segments, problems: Problems) -> None:
-    """Report networks that lie in a wider one: their hosts would disagree on being on-link.
-
-    A network of one address (/32, /128) is left out: it is meant to have nobody on-link.
-    """
-    full = 32 if group.family == 4 else 128
-    found = sorted((*_range(cidr), cidr) for cidr in group.members if split_cidr(cidr)[1] < full)
-    outer: tuple[int, int, str] | None = None
-    # By first address, the wider first: what is nested comes right after what holds it.
-    for low, high, cidr in sorted(found, key=lambda item: (item[0], -item[1])):
-        if outer is not None and low <= outer[1]:
-            one, other = group.members[outer[2]][0], group.members[cidr][0]
-            problems.add(
-                f"{other}: its network {cidr} lies in {outer[2]} of {one}: give hosts on one"
-                " segment one prefix length"
-            )
-        else:
-            outer = (low, high, cidr)
-
-
-def check_one_segment(group: Segments, problems: Problems) -> None:
-    """Report pairs of hosts on different segments: host-gw cannot join them."""
-    _, apart = group.pairs()
-    if not apart:
-        return
-    firsts = [(members[0], cidr) for cidr, members in group.members.items()]
-    full = 32 if group.family == 4 else 128
-    shown = [f"{one} ({cidr}) and {firsts[0][0]} ({firsts[0][1]})" for one, cidr in firsts[1:4]]
-    alone = all(split_cidr(cidr)[1] == full for _, cidr in firsts)
-    hint = f"; a /{full} leaves nobody on-link, give the segment's prefix length" if alone else ""
-    rest = f" and {apart - len(shown)} more" if apart > len(shown) else ""
-    problems.add(
-        f"podnet_backend: host-gw needs all hosts on one segment, and these share none:"
-        f" {', '.join(shown)}{rest}{hint}: set podnet_backend to vxlan and podnet_direct_routing"
-        " to true"
-    )

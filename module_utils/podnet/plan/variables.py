@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends.planners import PLANNERS
 from . import checks as c
 
 #: The name of the allocations file, which lies beside the inventory unless the user names another.
@@ -50,7 +51,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_allocations_file", "{{ inventory_dir }}/" + ALLOCATIONS_FILE, "str",
              c.absolute_path,
              "the lasting record of who has which subnet; commit it"),
-    Variable("podnet_backend", "vxlan", "str", c.word("vxlan", "host-gw"),
+    Variable("podnet_backend", "vxlan", "str", c.word(*PLANNERS),
              "how a packet gets to another node: vxlan or host-gw"),
     Variable("podnet_vxlan_vni", 1, "int", c.integer(1, 2**24 - 1), "VXLAN network identifier"),
     Variable("podnet_vxlan_port", 8472, "int", c.integer(1, 65535), "UDP port of VXLAN"),

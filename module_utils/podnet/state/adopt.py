@@ -1,7 +1,7 @@
 """Adopt: take over a host on which flannel ran or runs, without losing a packet.
 
-flannel makes the same VXLAN device, bridge, routes, neighbours and FDB entries as podnet, without
-podnet's marks. So they count as what the host has already, and the usual changes do the rest: a
+flannel makes the same devices, routes, neighbours and entries for peers as podnet, without podnet's
+marks. So they count as what the host has already, and the usual changes do the rest: a
 route gets podnet's protocol number in place, a device its alias. Where the route to a peer or the
 VTEP's MAC changes, all hosts go through the three phases of a switch. What else flannel has on the
 host (`leftovers`) is removed: its systemd units first, all the rest at the end.
@@ -9,24 +9,17 @@ host (`leftovers`) is removed: its systemd units first, all the rest at the end.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Sequence
 
+from ..backends.registry import BACKENDS, KINDS
 from ..core.errors import PodnetError
 from ..core.model import Node, Plan, is_inside, overlaps, split_cidr
+from ..core.state import Leftover, State, route_device
 from .record import Record
-from .state import Leftover, State, route_device
 
-_DEVICE = re.compile(r"flannel(-v6)?\.[0-9]+\Z")
-
-#: Devices of flannel's other backends: podnet cannot carry their packets on.
-_OTHER_BACKENDS = {
-    "flannel-wg": "wireguard",
-    "flannel-wg-v6": "wireguard",
-    "flannel.ipip": "ipip",
-    "flannel0": "udp",
-}
+#: Devices of those of flannel's backends whose packets podnet cannot carry on.
+_OTHER_DEVICES = ("flannel-wg", "flannel-wg-v6", "flannel.ipip", "flannel0")
 
 
 class Found(NamedTuple):
@@ -48,7 +41,7 @@ class Found(NamedTuple):
 class Adoption:
     """What podnet takes over from flannel on this host; `active` is false if that is nothing.
 
-    `devices` are flannel's VXLAN devices and bridge. `bridge_mac` is the bridge's MAC, which
+    `devices` are flannel's tunnel and bridge. `bridge_mac` is the bridge's MAC, which
     running pods know as their gateway's.
     """
 
@@ -59,7 +52,7 @@ class Adoption:
 
 
 class Signs(NamedTuple):
-    """The signs of flannel on a host: `found`, its VXLAN devices by name, and its bridge.
+    """The signs of flannel on a host: `found`, its tunnel devices by name, and its bridge.
 
     Devices are as `ip -j -d addr` prints them.
     """
@@ -111,18 +104,16 @@ def meet(
     if found.daemons:
         raise PodnetError(_still_runs(node, found.daemons[0]))
     problems = []
+    own = _own_devices(plan)
     for line in _subnet_lines(node, signs, cidrs):
         problems.append(
             f"flannel gave this host another subnet than the plan does. Pin it in {_place(node)}: "
             f"`{line}`"
         )
     for name, link in devices.items():
-        data = link.get("linkinfo", {}).get("info_data", {})
-        if name == plan.device and data.get("learning"):
-            problems.append(
-                f"{name} learns addresses, which podnet's does not. Turn it off, which loses "
-                f"nothing: ip link set {name} type vxlan id {data.get('id')} nolearning"
-            )
+        if name in own:
+            problem = KINDS[_kind(link)].adoption_problem(name, link)
+            problems += [problem] if problem else []
     if problems:
         raise PodnetError(f"{node.name}: {'; '.join(problems)}")
     taken = Adoption(active=True, devices=set(devices), leftovers=dict(found.leftovers))
@@ -158,7 +149,19 @@ def take_routes(
 
 def _becomes_ours(plan: Plan, device: str) -> bool:
     """Whether podnet takes over `device`: then the kernel's own routes over it are not foreign."""
-    return device in (plan.device, plan.bridge) or _DEVICE.match(device) is not None
+    return device in {plan.bridge, *_own_devices(plan)} or _is_flannels_name(device)
+
+
+def _own_devices(plan: Plan) -> dict[str, str]:
+    return BACKENDS[plan.backend].own_devices(plan)
+
+
+def _is_flannels_name(device: str) -> bool:
+    return any(kind.is_flannels(device) for kind in KINDS.values())
+
+
+def _kind(link: Mapping[str, Any]) -> str:
+    return str(link.get("linkinfo", {}).get("info_kind", ""))
 
 
 def must_switch(plan: Plan, before: State, final: State) -> bool:
@@ -179,22 +182,25 @@ def must_switch(plan: Plan, before: State, final: State) -> bool:
 
 
 def held_mac(plan: Plan, known: Record | None, before: State, final: State) -> str:
-    """Return the VXLAN device's MAC if peers use it and the plan wants another one; else "".
+    """Return the MAC of the backend's device if peers use it and the plan wants another; else "".
 
     A MAC that is not the recorded one was changed on this host alone: peers do not use it.
     """
-    have, want = before.links.get(plan.device), final.links.get(plan.device)
-    if have is None or want is None or have.kind != "vxlan" or have.mac == want.mac:
-        return ""
-    return have.mac if known is None or known.mac == have.mac else ""
+    for name in _own_devices(plan):
+        have, want = before.links.get(name), final.links.get(name)
+        if have is None or want is None or have.kind != want.kind or have.mac == want.mac:
+            continue
+        if known is None or known.mac == have.mac:
+            return have.mac
+    return ""
 
 
-def advice(plan: Plan, node: Node, before: State) -> str:
-    """Return how to adopt this host alone although its VTEP's MAC is not the plan's."""
+def advice(node: Node, held: str) -> str:
+    """Return how to adopt this host alone although its VTEP's MAC, `held`, is not the plan's."""
     return (
-        f"{node.name}: flannel's VTEP has the MAC {before.links[plan.device].mac}, the plan's "
+        f"{node.name}: flannel's VTEP has the MAC {held}, the plan's "
         f"{node.mac}: all hosts change over in one run. To move hosts one by one, keep it: put "
-        f"`podnet_node_mac: {before.links[plan.device].mac}` into {_place(node)}"
+        f"`podnet_node_mac: {held}` into {_place(node)}"
     )
 
 
@@ -226,11 +232,12 @@ def _inside(link: Mapping[str, Any], cidrs: Sequence[str]) -> list[tuple[str, in
 
 def _is_flannels(link: Mapping[str, Any], plan: Plan, adopt: bool) -> bool:
     """Whether a device is a VTEP of this cluster's flannel: by name, kind and address."""
+    kind = KINDS.get(_kind(link))
     return bool(
-        _DEVICE.match(link["ifname"])
-        and link.get("linkinfo", {}).get("info_kind") == "vxlan"
+        kind
+        and kind.is_flannels(link["ifname"])
         and not str(link.get("ifalias", "")).startswith("podnet:")
-        and (_inside(link, _cidrs(plan)) or (adopt and link["ifname"] == plan.device))
+        and (_inside(link, _cidrs(plan)) or (adopt and link["ifname"] in _own_devices(plan)))
     )
 
 
@@ -245,9 +252,10 @@ def _is_bridge(link: Mapping[str, Any], plan: Plan) -> bool:
 
 def _refusal(plan: Plan, node: Node, signs: Signs) -> str:
     lines = ["podnet_adopt: true", *_subnet_lines(node, signs, _cidrs(plan))]
-    device = signs.devices.get(plan.device, {})
-    if device and device.get("address") != node.mac:
-        lines.append(f"podnet_node_mac: {device.get('address')}")
+    for name in _own_devices(plan):
+        device = signs.devices.get(name, {})
+        if device and device.get("address") != node.mac:
+            lines.append(f"podnet_node_mac: {device.get('address')}")
     shown = ", ".join(f"`{line}`" for line in lines)
     return (
         f"{node.name}: flannel runs or ran on this host: {', '.join(signs.words())}. To take its "
@@ -297,12 +305,12 @@ def _network(cidr: str) -> str:
 
 def _demand_known_backend(node: Node, links: Sequence[Mapping[str, Any]]) -> None:
     for link in links:
-        backend = _OTHER_BACKENDS.get(link["ifname"])
-        if backend:
+        name = link["ifname"]
+        if name in _OTHER_DEVICES and not str(link.get("ifalias", "")).startswith("podnet:"):
             raise PodnetError(
-                f"{node.name}: {link['ifname']} exists on the host: flannel's backend {backend} "
-                "cannot be taken over, vxlan and host-gw can. Switch flannel to one of them and "
-                f"remove the device (ip link del {link['ifname']}), then run again"
+                f"{node.name}: {name} exists on the host: what flannel made with that backend "
+                f"cannot be taken over, {' and '.join(BACKENDS)} can. Switch flannel to one of "
+                f"them and remove the device (ip link del {name}), then run again"
             )
 
 
@@ -329,7 +337,7 @@ def _is_flannels_route(plan: Plan, node: Node, destination: str, body: str) -> b
         return False
     if not any(is_inside(destination, cidr) for cidr in _cidrs(plan)):
         return False
-    return bool(_DEVICE.match(route_device(body))) or "onlink" not in words
+    return _is_flannels_name(route_device(body)) or "onlink" not in words
 
 
 def _way(body: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from ..backends.base import peers
+from ..backends.registry import BACKENDS
 from ..core.errors import PodnetError
+from ..core.host_view import HostView, Narrowest, narrowest
 from ..core.model import Node, Plan, offset, split_cidr
+from ..core.state import Chain, Link, Rule, State, make_rule, route_device
 from . import forwarding
-from .backends import BACKENDS
-from .backends.base import peers
-from .backends.vxlan import OVERHEAD
-from .host_view import HostView, Narrowest, narrowest
-from .state import Chain, Link, Rule, State, make_rule, route_device
 
 #: The least MTU of a link that carries IPv6 (RFC 8200, section 5); IPv4's is 68, but 576 is what
 #: every host must take (RFC 791).
@@ -31,12 +30,11 @@ def pod_mtu(plan: Plan, node: Node, host: HostView) -> int:
 
     The smallest MTU on the ways to the peers decides, because a pod has one MTU for all of them.
     """
-    overhead = BACKENDS[plan.backend].overhead(plan)
+    backends = [BACKENDS[plan.backend]]
     if plan.mtu == "portable":
-        overhead = max(overhead, OVERHEAD[plan.underlay])
-    families = BACKENDS[plan.backend].families(plan, node)
-    if plan.mtu == "portable":
-        families = set().union(*(one.families(plan, node) for one in BACKENDS.values()))
+        backends += [one for one in BACKENDS.values() if one.is_portable]
+    overhead = max(one.overhead(plan) for one in backends)
+    families = set().union(*(one.families(plan, node) for one in backends))
     way = min((narrowest(plan, node, host, one) for one in sorted(families)), key=_mtu)
     said = f"{way.device} has MTU {way.mtu}" + (f" on the way to {way.peer}" if way.peer else "")
     room = way.mtu - overhead

@@ -3,8 +3,9 @@
 `changes(before, after)` is the only place that decides what to do. A check prints its result, a
 run applies it, and a rollback is the same call with the arguments exchanged.
 
-The order keeps packets flowing: forwarding first, then devices, addresses, neighbours, FDB, and
-only then the routes that use them. Something is removed after what replaces it is in place.
+The order keeps packets flowing: forwarding first, then devices, addresses, neighbours, entries
+for peers, and only then the routes that use them. Something is removed after what replaces it is
+in place.
 """
 
 from __future__ import annotations
@@ -12,44 +13,23 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from typing import Collection, Iterable, NamedTuple
+from typing import Collection, Iterable
 
+from ..backends.registry import KINDS, is_same_device
 from ..core.model import ROUTE_PROTOCOL
+from ..core.state import (
+    BELOW,
+    BRIDGE,
+    UNREAD,
+    Accept,
+    Chain,
+    Change,
+    DeviceKey,
+    Link,
+    State,
+    route_device,
+)
 from . import forwarding, nft_rule
-from .state import BELOW, UNREAD, Accept, Chain, DeviceKey, Link, State, route_device
-
-
-class Change(NamedTuple):
-    """One change: `lines` for `tool`, and the object's text before and after ("" for none).
-
-    `tool` tells what `lines` are. "ip", "bridge", "nft": lines of a batch for that program. "pod":
-    the path of a network namespace, and an ip batch line to run in it. "iptables": whole commands.
-    "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their contents are in
-    the state that the change leads to. Otherwise it is the tool of a `state.Leftover`.
-    """
-
-    tool: str
-    lines: tuple[str, ...]
-    before: str
-    after: str
-
-
-def is_same_device(one: Link, other: Link) -> bool:
-    """Whether `one` can be turned into `other` without deleting it.
-
-    A device's kind cannot be changed; of a VXLAN device's own parameters, only `local` can
-    (ip-link(8): only id and local may be given again).
-    """
-    return one.kind == other.kind and (
-        one.kind != "vxlan"
-        or (
-            (one.vni, one.port, one.learning) == (other.vni, other.port, other.learning)
-            # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c),
-            # and ip-link(8) has no word that unsets it.
-            and (":" in one.local) == (":" in other.local)
-            and (other.local != "" or one.local == "")
-        )
-    )
 
 
 def is_marked(link: Link) -> bool:
@@ -90,7 +70,7 @@ def changes(before: State, after: State) -> list[Change]:
     result += _sysctls(kept, after, made, first=False)
     result += _ports(kept, after, shrink=False)
     result += _bridge_mtus(kept, after, shrink=False)
-    result += _fdb(kept, after)
+    result += _entries(kept, after)
     result += _routes(kept, after)
     result += [one for one in _tables(kept, after) if one not in early]
     result += _accepts(kept, after)
@@ -136,7 +116,7 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
     before = _without_devices(before, in_way)
     moved = before.copy()
     moved.links = {moves.get(name, name): link for name, link in before.links.items()}
-    for table in ("addresses", "neighbours", "fdb"):
+    for table in ("addresses", "neighbours", "entries"):
         entries: dict[DeviceKey, str] = getattr(before, table)
         setattr(
             moved, table, {(moves.get(dev, dev), key): val for (dev, key), val in entries.items()}
@@ -187,7 +167,7 @@ def _without_devices(state: State, names: Iterable[str], routes: bool = True) ->
         return state
     rest = state.copy()
     rest.links = {name: link for name, link in state.links.items() if name not in names}
-    for table in ("addresses", "neighbours", "fdb"):
+    for table in ("addresses", "neighbours", "entries"):
         entries: dict[DeviceKey, str] = getattr(state, table)
         setattr(rest, table, {key: val for key, val in entries.items() if key[0] not in names})
     if routes:
@@ -231,7 +211,7 @@ def _ports(before: State, after: State, shrink: bool) -> list[Change]:
             line = f"link set dev {name} mtu {port.mtu}"
             ends.append((old.mtu, port.mtu, "ip", (line,), f"link {name} mtu "))
         if old.stray and not port.stray and not shrink:
-            bridge = next(one for one, link in after.links.items() if link.kind == "bridge")
+            bridge = next(one for one, link in after.links.items() if link.kind == BRIDGE)
             line = f"link set dev {name} master {bridge}"
             text = f"link {name} "
             result.append(Change("ip", (line,), f"{text}nomaster", f"{text}master {bridge}"))
@@ -247,9 +227,8 @@ def link_text(name: str, link: Link) -> str:
     text = f"link {name} type {link.kind} mtu {link.mtu}"
     if link.mac:
         text += f" address {link.mac}"
-    if link.kind == "vxlan":
-        learning = "learning" if link.learning else "nolearning"
-        text += f" id {link.vni} dstport {link.port} local {link.local or 'none'} {learning}"
+    if link.options:
+        text += f" {link.options}"
     if link.alias:
         text += f" alias {link.alias}"
     return text + (" up" if link.up else " down")
@@ -259,16 +238,14 @@ def add_link(name: str, link: Link) -> tuple[str, ...]:
     """Return the batch lines that create a device with all its properties."""
     # A bridge keeps an MTU only if it was changed after creation; otherwise the kernel (br_if.c,
     # br_mtu_auto_adjust) lets it follow the ports, back to 1500 when the last one leaves.
-    first = link.mtu - 1 if link.kind == "bridge" else link.mtu
+    first = link.mtu - 1 if link.kind == BRIDGE else link.mtu
     line = f"link add {name} mtu {first}"
     if link.mac:
         # Given at creation, because udev's MACAddressPolicy does not change such a MAC.
         line += f" address {link.mac}"
     line += f" type {link.kind}"
-    if link.kind == "vxlan":
-        learning = "learning" if link.learning else "nolearning"
-        local = f" local {link.local}" if link.local else ""
-        line += f" id {link.vni} dstport {link.port}{local} {learning}"
+    if link.options:
+        line += f" {link.options}"
     lines = [line, f"link set dev {name} mtu {link.mtu}"]
     if link.alias:
         # The kernel ignores an alias in `link add`.
@@ -306,15 +283,15 @@ def _links(before: State, after: State) -> list[Change]:
             lines.append(f"link set dev {name} alias {_word(want.alias)}")
         if want.mac and have.mac != want.mac:
             lines.append(f"link set dev {name} address {want.mac}")
-        if want.kind == "bridge" and is_marked(want) and not is_marked(have):
+        if want.kind == BRIDGE and is_marked(want) and not is_marked(have):
             # An adopted bridge may follow the MTU of its ports (see add_link), which have the new
             # one by now; a change of its own ends that. So: larger by one, and back. A smaller MTU,
             # even for a moment, would be remembered by whoever sends then (path MTU discovery).
             lines += [f"link set dev {name} mtu {want.mtu + one}" for one in (1, 0)]
-        elif want.kind != "bridge" and have.mtu != want.mtu:
+        elif want.kind != BRIDGE and have.mtu != want.mtu:
             lines.append(f"link set dev {name} mtu {want.mtu}")
-        if want.kind == "vxlan" and have.local != want.local:
-            lines.append(f"link set dev {name} type vxlan id {want.vni} local {want.local}")
+        if want.kind in KINDS:
+            lines += KINDS[want.kind].update(name, have.options, want.options)
         if want.up and not have.up:
             lines.append(f"link set dev {name} up")
         if lines:
@@ -344,7 +321,7 @@ def _bridge_mtus(before: State, after: State, shrink: bool) -> list[Change]:
     result = []
     for name, want in after.links.items():
         have = before.links.get(name)
-        if have is None or want.kind != "bridge" or have.mtu == want.mtu:
+        if have is None or want.kind != BRIDGE or have.mtu == want.mtu:
             continue
         adopted = is_marked(want) and not is_marked(have)
         if not adopted and (want.mtu < have.mtu) == shrink:
@@ -385,26 +362,14 @@ def _neighbours(before: State, after: State) -> list[Change]:
     return result
 
 
-def _fdb(before: State, after: State) -> list[Change]:
-    result = []
-    have = before.fdb
-    for key, remote in after.fdb.items():
-        old = have.get(key)
-        if old == remote:
-            continue
-        device, mac = key
-        # An entry with several remotes, which a rollback may have to bring back, can neither be
-        # replaced nor made in one go (bridge(8)).
-        less = old.split(",")[1:] if old else ()
-        first, *more = remote.split(",")
-        lines = (
-            *(f"fdb del {mac} dev {device} dst {one} self" for one in less),
-            f"fdb replace {mac} dev {device} dst {first} self permanent",
-            *(f"fdb append {mac} dev {device} dst {one} self permanent" for one in more),
-        )
-        text = f"fdb {mac} dev {device} dst "
-        result.append(Change("bridge", lines, text + old if old else "", text + remote))
-    return result
+def _entries(before: State, after: State) -> list[Change]:
+    """Return what adds and changes the entries of devices for their peers."""
+    have = before.entries
+    return [
+        KINDS[after.links[key[0]].kind].entry(key, have.get(key, ""), entry)
+        for key, entry in after.entries.items()
+        if have.get(key) != entry
+    ]
 
 
 def route_line(destination: str, body: str) -> str:
@@ -435,7 +400,7 @@ def _routes(before: State, after: State) -> list[Change]:
 
 
 def _removals(before: State, after: State) -> list[Change]:
-    """Return the removal of entries that `after` lacks, routes first."""
+    """Return the removal of what `after` lacks, routes first."""
     result = []
     for destination, body in before.routes.items():
         if destination not in after.routes:
@@ -451,10 +416,9 @@ def _removals(before: State, after: State) -> list[Change]:
         if (device, cidr) not in after.addresses:
             line = f"addr del {cidr} dev {device}"
             result.append(Change("ip", (line,), f"addr {cidr} dev {device}", ""))
-    for (device, mac), remote in before.fdb.items():
-        if (device, mac) not in after.fdb:
-            lines = tuple(f"fdb del {mac} dev {device} dst {one} self" for one in remote.split(","))
-            result.append(Change("bridge", lines, f"fdb {mac} dev {device} dst {remote}", ""))
+    for key, entry in before.entries.items():
+        if key not in after.entries:
+            result.append(KINDS[before.links[key[0]].kind].entry(key, entry, ""))
     return result
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple, Sequence
 
 from ..core.endpoints import Entries, Entry, alias
 from ..core.model import is_inside, offset, split_cidr
-from .diff import Change, route_line
+from ..core.state import Change
+from .diff import route_line
 
 #: The name of the veth pair's end inside the namespace, as in a pod.
 INNER = "eth0"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping
 
+from ..core.host_view import Prefix, make_prefix
 from ..core.model import Node, Plan, split_cidr
 from ..core.text import listed
-from .host_view import Prefix, make_prefix
 
 
 def judge(plan: Plan, node: Node, foreign: Mapping[str, str]) -> tuple[list[str], list[str]]:

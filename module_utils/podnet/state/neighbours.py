@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Mapping
 
+from ..backends.registry import KINDS
+from ..core.host_view import HostView
 from ..core.model import Node, split_cidr
-from .host_view import HostView
-from .state import State
+from ..core.state import State
 
 #: Pods that a node is assumed to have at most (kubelet's default is 110), even in a larger subnet.
 _PODS = 254
@@ -25,7 +26,10 @@ def needed(node: Node, host: HostView, final: State) -> dict[int, int]:
     namespace, because the kernel counts all namespaces together. Permanent entries do not count
     (neigh_alloc in net/core/neighbour.c).
     """
-    remotes = {remote.partition(" via ")[0] for remote in final.fdb.values()}
+    remotes = {
+        KINDS[final.links[device].kind].remote(entry)
+        for (device, _), entry in final.entries.items()
+    }
     near = {remote for remote in remotes if host.on_link_device(remote)}
     for body in final.routes.values():
         words = body.split()

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from itertools import count
 
+from ..backends.registry import is_same_device
+from ..core.state import BELOW, BRIDGE, Chain, DeviceKey, State, make_rule
 from . import forwarding
-from .diff import is_same_device, rename_device
-from .state import BELOW, Chain, DeviceKey, State, make_rule
+from .diff import rename_device
 
 PREPARE, SHIFT, COMMIT, ALL = "prepare", "shift", "commit", "all"
 #: `all` does at once what needs no barrier between hosts: a bootstrap, a repair, a peer that comes
@@ -31,7 +32,8 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
     `before` is what the host has of ours, `final` what it must have in the end. `strict` tells
     that the host drops packets that come in where replies would not go out (rp_filter=1,
     RFC 3704): then it must be loose (2) while the two directions of a pair may differ. `held` is
-    the VTEP's MAC that peers use, if the plan wants another one, else "" (adopt.held_mac).
+    the MAC of the backend's device that peers use, if the plan wants another one, else ""
+    (adopt.held_mac).
     """
     if phase in (COMMIT, ALL):
         return final
@@ -50,7 +52,7 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
         elif is_same_device(link, wanted):
             # A larger MTU only in `commit`, when all hosts are ready for it; a smaller one at once.
             result.links[name] = wanted._replace(mtu=min(link.mtu, wanted.mtu))
-            if held and link.mac == held and link.kind == "vxlan":
+            if held and link.mac == held and link.kind != BRIDGE:
                 # Peers change to the new MAC one by one, so until `commit` the device takes packets
                 # for both.
                 result.links[name] = result.links[name]._replace(mac=held)
@@ -82,14 +84,14 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
 
 
 def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:
-    """Add to `result` what the devices of `before` have: sysctls, addresses, neighbours, FDB.
+    """Add to `result` what the devices of `before` have: sysctls, addresses, neighbours, entries.
 
     `moves` maps old names of devices to new ones.
     """
     for name, value in forwarding.renamed(before.sysctls, moves).items():
         if forwarding.device(name) in result.links:
             result.sysctls.setdefault(name, value)
-    for table in ("addresses", "neighbours", "fdb"):
+    for table in ("addresses", "neighbours", "entries"):
         have: dict[DeviceKey, str] = getattr(before, table)
         kept: dict[DeviceKey, str] = getattr(result, table)
         for (device, key), value in have.items():

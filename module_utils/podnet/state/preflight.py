@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
+from ..backends.base import Needs
+from ..backends.registry import KINDS, is_same_device
 from ..core.model import Node
-from .diff import is_same_device
+from ..core.state import Link, State, route_device
 from .phases import ASIDE
-from .state import State, route_device
 
 _DEFAULT6 = "net.ipv6.conf.default.disable_ipv6"
 
@@ -19,60 +20,34 @@ _DEFAULT6 = "net.ipv6.conf.default.disable_ipv6"
 class Questions(NamedTuple):
     """What to ask a host.
 
-    `port` and `vni` are those of a VXLAN device which is to be made or brought up, 0 for none;
-    `family` (4 or 6) is that of its outer packets. `renames` are (old name, new name) of devices
-    that are up. `disabled6` are the sysctls disable_ipv6 of the devices that need IPv6.
+    `device` is a backend's device which is to be made or brought up, None for none. `renames` are
+    (kind, (old name, new name)) of devices that are up. `disabled6` are the sysctls disable_ipv6 of
+    the devices that need IPv6.
     """
 
-    port: int = 0
-    vni: int = 0
-    family: int = 4
-    renames: tuple[tuple[str, str], ...] = ()
+    device: Link | None = None
+    renames: tuple[tuple[str, tuple[str, str]], ...] = ()
     disabled6: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs | None:
+        """What `device` needs."""
+        return KINDS[self.device.kind].needs(self.device) if self.device else None
 
 
 class Facts(NamedTuple):
     """What a host answered, as far as it was asked.
 
-    `vxlan`: its kernel can make VXLAN devices. `holder`: who has the UDP port, "" for nobody.
-    `can_rename`: its kernel can rename devices that are up; `release` is that kernel's. `values`
-    are those of the sysctls `disabled6`, None on a kernel without IPv6.
+    `makes`: its kernel can make such a device. `holder`: who has the device's UDP port, "" for
+    nobody. `can_rename`: its kernel can rename devices that are up; `release` is that kernel's.
+    `values` are those of the sysctls `disabled6`, None on a kernel without IPv6.
     """
 
-    vxlan: bool = True
+    makes: bool = True
     holder: str = ""
     can_rename: bool = True
     release: str = ""
     values: Mapping[str, str] | None = {}
-
-
-class Device(NamedTuple):
-    """A VXLAN device of the host.
-
-    `mode` is "", or the flag (external, gbp, gpe) that keeps devices without it off its UDP port.
-    `ours`: it is this network's, or has the name of a device that the network needs.
-    """
-
-    name: str
-    vni: int
-    port: int
-    mode: str
-    up: bool
-    ours: bool
-
-
-def vxlan_devices(links: Sequence[Mapping[str, Any]], ours: Collection[str]) -> list[Device]:
-    """Return the VXLAN devices among `links`, all devices of a host; `ours` are names."""
-    found = []
-    for link in links:
-        info = link.get("linkinfo", {})
-        if info.get("info_kind") == "vxlan":
-            data = info.get("info_data", {})
-            mode = next((key for key in ("external", "gbp", "gpe") if data.get(key)), "")
-            name, up = str(link["ifname"]), "UP" in link.get("flags", ())
-            one = Device(name, data.get("id", 0), data.get("port", 0), mode, up, name in ours)
-            found.append(one)
-    return found
 
 
 def questions(before: State, final: State, in_phases: bool) -> Questions:
@@ -80,18 +55,18 @@ def questions(before: State, final: State, in_phases: bool) -> Questions:
 
     `in_phases`: old and new devices exist beside each other for a while (phases.py).
     """
-    port, vni, family = 0, 0, 4
+    device = None
     for link in final.links.values():
-        if link.kind == "vxlan" and not any(
-            one.kind == "vxlan" and one.up and one.port == link.port and is_same_device(one, link)
-            for one in before.links.values()
+        if link.kind in KINDS and not any(
+            one.up and is_same_device(one, link) for one in before.links.values()
         ):
-            port, vni, family = link.port, link.vni, 6 if ":" in link.local else 4
-    renames = _renames(before, final, in_phases)
-    return Questions(port, vni, family, renames, _disabled6(before, final))
+            device = link
+    return Questions(device, _renames(before, final, in_phases), _disabled6(before, final))
 
 
-def _renames(before: State, final: State, in_phases: bool) -> tuple[tuple[str, str], ...]:
+def _renames(
+    before: State, final: State, in_phases: bool
+) -> tuple[tuple[str, tuple[str, str]], ...]:
     names = {link.ifindex: name for name, link in final.links.items() if link.ifindex}
     found = []
     for name, link in before.links.items():
@@ -100,7 +75,7 @@ def _renames(before: State, final: State, in_phases: bool) -> tuple[tuple[str, s
             found.append((name, names[link.ifindex]))
         elif in_phases and wanted is not None and not is_same_device(link, wanted):
             found.append((name, ASIDE))
-    return tuple((old, new) for old, new in found if before.links[old].up)
+    return tuple((before.links[old].kind, (old, new)) for old, new in found if before.links[old].up)
 
 
 def _disabled6(before: State, final: State) -> tuple[str, ...]:
@@ -117,69 +92,43 @@ def _disabled6(before: State, final: State) -> tuple[str, ...]:
     )
 
 
-def problems(node: Node, asked: Questions, facts: Facts, devices: Sequence[Device]) -> list[str]:
+def problems(
+    node: Node,
+    asked: Questions,
+    facts: Facts,
+    links: Sequence[Mapping[str, Any]],
+    ours: Collection[str],
+) -> list[str]:
     """Return what stands in the way, a sentence each that says the way out.
 
-    `devices` are the VXLAN devices of the host.
+    `links` are all devices of the host as `ip -j -d addr` prints them; `ours` names those that are
+    this network's, and those whose name it needs.
     """
     found = []
-    if asked.port and not facts.vxlan:
-        found.append(
-            f"{node.name}: the kernel ({facts.release}) has no VXLAN (module vxlan). Install the "
-            "package with the kernel's further modules (linux-modules-extra-..., "
-            "kernel-modules-extra), or set podnet_backend to host-gw"
-        )
-    if asked.port:
-        found += _port_problems(node, asked, facts, devices)
-    found += [_rename_problem(node, facts, pair) for pair in asked.renames if not facts.can_rename]
+    if asked.device:
+        kind = KINDS[asked.device.kind]
+        if not facts.makes:
+            found.append(kind.lacking(node.name, facts.release))
+        found += kind.port_problems(node.name, asked.device, facts.holder, links, ours)
+    if not facts.can_rename:
+        found += [_rename_problem(node, facts, kind, pair) for kind, pair in asked.renames]
     found += _ipv6_problems(node, asked, facts)
     return found
 
 
-def _port_problems(
-    node: Node, asked: Questions, facts: Facts, devices: Sequence[Device]
-) -> list[str]:
-    """Return who else has the VXLAN port; VXLAN devices share a port only in the same mode.
-
-    vxlan_find_sock and vxlan_vni_in_use in drivers/net/vxlan/vxlan_core.c.
-    """
-    found = []
-    on_port = [one for one in devices if one.port == asked.port]
-    for one in on_port:
-        if one.ours:
-            continue
-        if one.mode and one.up:
-            found.append(
-                f"{node.name}: {one.name} on the host holds UDP port {asked.port} in another mode "
-                f"({one.mode}), so no other VXLAN device can be brought up there. Set "
-                f"podnet_vxlan_port to another number, or remove the device if nothing needs it "
-                f"(ip link del {one.name})"
-            )
-        elif not one.mode and one.vni == asked.vni:
-            found.append(
-                f"{node.name}: {one.name} on the host uses VNI {one.vni} and port {one.port} "
-                "already. Set podnet_vxlan_vni or podnet_vxlan_port to another number"
-            )
-    if facts.holder and not any(one.up for one in on_port):
-        found.append(
-            f"{node.name}: UDP port {asked.port} is in use by {facts.holder}, and VXLAN needs it. "
-            "Set podnet_vxlan_port to another number, or stop what uses it"
-        )
-    return found
-
-
-def _rename_problem(node: Node, facts: Facts, pair: tuple[str, str]) -> str:
+def _rename_problem(node: Node, facts: Facts, kind: str, pair: tuple[str, str]) -> str:
     old, new = pair
+    names = KINDS[kind]
     if new == ASIDE:
         return (
             f"{node.name}: its kernel ({facts.release}) does not rename a device that is up, as "
             f"Linux 6.2 does, and {old} has to stand beside its successor for a while. Set "
-            "podnet_vxlan_device to another name together with this change"
+            f"{names.variable} to another name together with this change"
         )
     return (
         f"{node.name}: its kernel ({facts.release}) does not rename a device that is up, as Linux "
-        f"6.2 does, and {old} would have to become {new}. Keep podnet_vxlan_device: {old}, or "
-        "change podnet_vxlan_vni or podnet_vxlan_port together with the name: then the new device "
+        f"6.2 does, and {old} would have to become {new}. Keep {names.variable}: {old}, or "
+        f"change {names.beside} together with the name: then the new device "
         "stands beside the old one"
     )
 

@@ -9,10 +9,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..backends.registry import BACKENDS
 from ..core.edition import Edition
 from ..core.errors import PodnetError
 from ..core.model import Plan
-from .backends import BACKENDS
 
 #: The `phase` in the record after a change that has finished.
 DONE = "done"
@@ -24,8 +24,9 @@ class Record:
 
     `parameters` are those of the plan that only a switch may change. `devices` are the names of
     devices that were or are ours, `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` is
-    the MTU that pods were given, in bytes. `mac` is the VTEP's MAC that peers use, `bridge_mac` the
-    bridge's where it was taken over from flannel. `phase` is DONE or the phase that was begun last.
+    the MTU that pods were given, in bytes. `mac` is the MAC by which peers know this host,
+    `bridge_mac` the bridge's where it was taken over from flannel. `phase` is DONE or the phase
+    that was begun last.
     `network` (its id), `generation` and `digest` are the edition of the allocations that this host
     has seen; `nodes` maps the nodes of that plan to their subnets ("IPv4 IPv6"). `unsettled` are
     files that the phase under way changes: programs that read them may not have reloaded them yet.
@@ -58,11 +59,8 @@ _LATER = ("network", "generation", "digest", "nodes", "unsettled")
 
 
 def parameters(plan: Plan) -> dict[str, Any]:
-    """Return the parameters whose change is a switch: all hosts must go through it in step.
-
-    Only those that the plan's backend uses: another VXLAN port under host-gw is no switch.
-    """
-    return {key: getattr(plan, key) for key in BACKENDS[plan.backend].parameters}
+    """Return the parameters whose change is a switch: all hosts must go through it in step."""
+    return BACKENDS[plan.backend].parameters(plan)
 
 
 def is_reached(known: Record, plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""VXLAN (RFC 7348): pods' packets travel in UDP between VTEPs.
+"""VXLAN on a host.
 
 Per peer, as flannel does it: a permanent neighbour for the address that stands for the peer's
 VTEP (the first of its subnet), a permanent FDB entry that sends the VTEP's MAC to the peer's
@@ -7,11 +7,14 @@ address, and a route via that neighbour. Nothing is learned and nothing is flood
 
 from __future__ import annotations
 
-from ...core.model import Node, Plan, split_cidr
-from ..host_view import HostView
-from ..state import Link, State
-from .base import Backend
-from .host_gw import HostGateway
+from typing import ClassVar
+
+from ...core.host_view import HostView
+from ...core.model import Node, Plan, is_int, is_interface_name, split_cidr
+from ...core.state import Link, State
+from ..base import Backend, Settings
+from ..host_gw.host import HostGateway
+from .device import VARIABLE, Options
 
 #: Outer Ethernet 14 + IPv4 20 (IPv6 40) + UDP 8 + VXLAN 8 bytes (RFC 7348, section 5).
 OVERHEAD = {4: 50, 6: 70}
@@ -20,7 +23,13 @@ OVERHEAD = {4: 50, 6: 70}
 class Vxlan(Backend):
     """One device; for each peer an FDB entry, and a neighbour and a route for each family."""
 
-    parameters = (*Backend.parameters, "vni", "port", "device", "direct_routing")
+    settings: ClassVar[Settings] = {
+        "vni": lambda value: is_int(value, 1, 2**24 - 1),
+        "port": lambda value: is_int(value, 1, 65535),
+        "device": is_interface_name,
+        "direct_routing": lambda value: isinstance(value, bool),
+    }
+    is_portable = True
 
     def overhead(self, plan: Plan) -> int:
         """Return 50 bytes over IPv4, 70 over IPv6."""
@@ -28,39 +37,52 @@ class Vxlan(Backend):
 
     def families(self, plan: Plan, node: Node) -> set[int]:
         """Return the underlay's, and with direct routing those of plain routes, too."""
-        direct = HostGateway().families(plan, node) if plan.direct_routing else set()
+        direct = HostGateway().families(plan, node) if self.has_plain_routes(plan) else set()
         return {plan.underlay} | direct
 
+    def own_devices(self, plan: Plan) -> dict[str, str]:
+        """Return the VXLAN device."""
+        return {plan.settings["device"]: VARIABLE}
+
+    def mac(self, plan: Plan, node: Node) -> str:
+        """Return the VTEP's MAC, which is in the plan so that peers know it without asking."""
+        return node.mac
+
+    def has_plain_routes(self, plan: Plan) -> bool:
+        """Whether podnet_direct_routing is set."""
+        return plan.settings.get("direct_routing", False) is True
+
     def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
-        """Add the VTEP: its MAC is in the plan, so that peers know it without asking."""
-        state.links[plan.device] = Link(
+        """Add the VTEP."""
+        device = plan.settings["device"]
+        state.links[device] = Link(
             kind="vxlan",
             mtu=mtu,
             mac=node.mac,
             alias=f"podnet:{plan.name}",
-            vni=plan.vni,
-            port=plan.port,
-            local=host.underlay[plan.underlay].address,
+            options=Options(
+                plan.settings["vni"], plan.settings["port"], host.underlay[plan.underlay].address
+            ).text(),
         )
         if node.subnet:
-            state.addresses[plan.device, split_cidr(node.subnet)[0] + "/32"] = ""
+            state.addresses[device, split_cidr(node.subnet)[0] + "/32"] = ""
         if node.subnet6:
             # No other node can have it, and duplicate address detection would leave it tentative
             # for a second.
-            state.addresses[plan.device, split_cidr(node.subnet6)[0] + "/128"] = " nodad"
+            state.addresses[device, split_cidr(node.subnet6)[0] + "/128"] = " nodad"
 
     def peer(self, plan: Plan, node: Node, host: HostView, peer: Node, state: State) -> None:
         """Add the peer's entries; a direct peer gets plain routes instead."""
-        if plan.direct_routing and self.is_direct(plan, node, host, peer):
+        if self.has_plain_routes(plan) and self.is_direct(plan, node, host, peer):
             HostGateway().peer(plan, node, host, peer, state)
             return
-        device = plan.device
+        device = plan.settings["device"]
         remote = peer.ip if plan.underlay == 4 else peer.ip6
         if node.interface:
             # The VXLAN device's own `dev` would not do: FDB entries do not inherit it
             # (vxlan_fdb_parse in vxlan_core.c), and the device would be deleted with its NIC.
             remote += f" via {node.interface}"
-        state.fdb[device, peer.mac] = remote
+        state.entries[device, peer.mac] = remote
         for subnet in (peer.subnet, peer.subnet6):
             if not subnet:
                 continue
@@ -78,7 +100,3 @@ class Vxlan(Backend):
         reached = State()
         HostGateway().peer(plan, node, host, peer, reached)
         return len(reached.routes) == bool(peer.subnet) + bool(peer.subnet6)
-
-    def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:
-        """Return none: VXLAN crosses routers."""
-        return []

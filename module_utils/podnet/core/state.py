@@ -4,8 +4,8 @@ Desired and observed state are the same type, so one function (`diff.changes`) y
 of a run, of a check and of a rollback alike. Only what belongs to one network of podnet is in
 here; a host's other devices, routes and tables never are, so they cannot be touched.
 
-Routes, neighbours and FDB entries are plain text in the words of ip-route(8), ip-neighbour(8) and
-bridge(8): there may be thousands, and text is compared, printed and put into a batch as it is.
+Routes, neighbours and entries for peers are plain text in the words of the tools that set them:
+there may be thousands, and text is compared, printed and put into a batch as it is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,31 @@ from typing import NamedTuple, Tuple
 DeviceKey = Tuple[str, str]
 
 
+#: The kind of the pods' device; all other kinds of ours are a backend's.
+BRIDGE = "bridge"
+
+
+class Change(NamedTuple):
+    """One change: `lines` for `tool`, and the object's text before and after ("" for none).
+
+    `tool` tells what `lines` are. "ip", "bridge", "nft": lines of a batch for that program. "pod":
+    the path of a network namespace, and an ip batch line to run in it. "iptables": whole commands.
+    "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their contents are in
+    the state that the change leads to. Otherwise it is the tool of a `Leftover`.
+    """
+
+    tool: str
+    lines: tuple[str, ...]
+    before: str
+    after: str
+
+
 class Link(NamedTuple):
     """A device of ours. `mac` is "" where any will do; MTUs are in bytes.
 
-    `vni`, `port`, `local` and `learning` are VXLAN's (RFC 7348). `ifindex` is the kernel's number
-    of an observed device and 0 in a desired one; it tells a renamed device from a new one.
+    `options` are those of its kind in the words of ip-link(8), which the kind alone reads
+    (backends/base.py); a bridge has none. `ifindex` is the kernel's number of an observed device
+    and 0 in a desired one; it tells a renamed device from a new one.
     """
 
     kind: str
@@ -30,10 +50,7 @@ class Link(NamedTuple):
     mac: str
     alias: str
     up: bool = True
-    vni: int = 0
-    port: int = 0
-    local: str = ""
-    learning: bool = False
+    options: str = ""
     ifindex: int = 0
 
 
@@ -108,9 +125,9 @@ class State:
     """Objects of one network on one host; each dict maps an object's key to its properties.
 
     `links`: name -> device. `addresses` -> flags for ip-address(8), such as " nodad", or "".
-    `neighbours` -> MAC. `fdb` -> the remote VTEP's address, with " via DEVICE" where the plan names
-    an interface; several with commas between. `routes`: destination (with " metric N" where it is
-    not the family's default) -> the rest of the route in ip-route(8)'s words, without our protocol.
+    `neighbours` -> MAC. `entries`: what a device of a backend's keeps for each peer, as its kind
+    writes it (backends/base.py). `routes`: destination (with " metric N" where it is not the
+    family's default) -> the rest of the route in ip-route(8)'s words, without our protocol.
     `ports`: name of the host's end -> attachment. `sysctls`: key -> value. `tables`: nft table ->
     chains; "netdev NAME" where its family is not inet. `accepts` -> the handles that nft knows the
     rule by, () in a desired state. `leftovers`: what another tool left, as a message names it ->
@@ -121,7 +138,7 @@ class State:
     links: dict[str, Link] = field(default_factory=dict)
     addresses: dict[DeviceKey, str] = field(default_factory=dict)
     neighbours: dict[DeviceKey, str] = field(default_factory=dict)
-    fdb: dict[DeviceKey, str] = field(default_factory=dict)
+    entries: dict[DeviceKey, str] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)
     ports: dict[str, Port] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Iterator, NamedTuple
 
-from ..core.model import Node, Plan, pack
-from ..core.text import listed
+from .model import Node, Plan, pack
+from .text import listed
 
 
 class Underlay(NamedTuple):

@@ -1,19 +1,21 @@
-"""host-gw: the peer itself is the gateway to its subnet; nothing is added to a packet.
+"""host-gw on a host: plain routes.
 
 It works where nodes share a segment: a gateway must be on-link (ip-route(8)).
 """
 
 from __future__ import annotations
 
+from ...core.host_view import HostView, direct_device
 from ...core.model import Node, Plan
+from ...core.state import State
 from ...core.text import listed
-from ..host_view import HostView, direct_device
-from ..state import State
-from .base import Backend, peers
+from ..base import Backend, peers
 
 
 class HostGateway(Backend):
     """One plain route for each peer and family."""
+
+    is_portable = True
 
     def overhead(self, plan: Plan) -> int:
         """Return 0: packets travel as the pod made them."""
@@ -23,6 +25,10 @@ class HostGateway(Backend):
         """Return the families of the gateways: IPv6 ones serve IPv4 pods on nodes without IPv4."""
         four = {4 if node.ip else 6} if plan.cluster_cidr else set()
         return four | ({6} if plan.cluster_cidr6 and node.ip6 else set())
+
+    def has_plain_routes(self, plan: Plan) -> bool:
+        """Return true: there are no others."""
+        return True
 
     def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
         """No device: routes go over the underlay's own."""

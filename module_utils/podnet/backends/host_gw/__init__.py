@@ -1,0 +1,1 @@
+"""host-gw: the peer itself is the gateway to its subnet; nothing is added to a packet."""

@@ -1,0 +1,44 @@
+"""What the controller asks a backend: its settings, its checks of the inventory, its words."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from ..core.model import Plan
+from ..core.segments import Addressed, Segments
+
+
+class Findings(NamedTuple):
+    """Lines for the user: `problems` prevent the plan, `notes` are told."""
+
+    problems: list[str]
+    notes: list[str]
+
+
+class Planner(ABC):
+    """How a backend plans; `values` are the network's variables, named without ``podnet_``."""
+
+    #: What a sentence calls the way to peers that need more than a plain route, "" for none.
+    tunnel: str = ""
+
+    def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the plan's settings (Backend.settings)."""
+        return {}
+
+    def value_problems(self, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the backend's variables by themselves."""
+        return []
+
+    def host_findings(
+        self, values: Mapping[str, Any], hosts: Sequence[Addressed], groups: Sequence[Segments]
+    ) -> Findings:
+        """Return what is to say of the hosts.
+
+        `groups` has an entry for each family of addresses that plain routes could go through.
+        """
+        return Findings([], [])
+
+    @abstractmethod
+    def described(self, plan: Plan) -> str:
+        """Return the backend with its settings, for a line of text."""
