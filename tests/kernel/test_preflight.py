@@ -13,7 +13,6 @@ from tests.kernel.netns_hosts import Host, hosts
 from tests.kernel.test_network import (
     HEAD,
     applied,
-    converge,
     document,
     pod,
     remove,
@@ -232,23 +231,6 @@ def test_a_rename_that_the_kernel_refuses(pair: list[Host]) -> None:
         assert look(host, both)["pending"]["total"] <= 2  # CNI file and plugins
     finally:
         host.run("sh", "-ec", "umount $(readlink -f $(command -v ip))")
-        remove(host)
-
-
-def test_another_port_is_no_switch_where_nothing_uses_it(pair: list[Host]) -> None:
-    host = pair[0]
-    applied(host, document(2, backend="host-gw"))
-    try:
-        for changes in (
-            {"port": 9000},
-            {"vni": 7, "device": "flannel.7"},
-            {"direct_routing": True},
-        ):
-            again = applied(host, document(2, backend="host-gw", **changes))
-            assert again["lines"] == []
-            assert not again["switching"]
-        assert converge(host, document(2, port=9000), check=True)["switching"]
-    finally:
         remove(host)
 
 

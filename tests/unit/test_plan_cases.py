@@ -93,3 +93,21 @@ def _check(result: dict[str, Any], expected: dict[str, Any], record: Path) -> No
         assert list(written.nodes[name]) == subnets
     if "allocations" in expected:
         assert set(written.nodes) == set(expected["allocations"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"podnet_vxlan_port": 9000}, {"podnet_vxlan_vni": 7}, {"podnet_direct_routing": True}],
+)
+def test_what_a_backend_does_not_use_is_not_in_its_plan(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """So a change of it is no switch, and no change at all."""
+    one = {"name": "n1", "podnet_node_ip": "192.0.2.11/24", "inventory_dir": str(tmp_path)}
+    plans = [
+        run([{**one, "podnet_backend": backend, **own}], write=False)["document"]
+        for backend in ("host-gw", "vxlan")
+        for own in ({}, changes)
+    ]
+    assert plans[0] == plans[1]
+    assert plans[2] != plans[3]

@@ -45,7 +45,7 @@ def words(value: Any) -> list[str]:
 def read(damaged: dict[str, Any]) -> None:
     """Read it: refused, or nothing in it is more than one harmless word."""
     try:
-        plan = Plan.from_document(damaged)
+        plan = plan_from_text(json.dumps(damaged))
     except PodnetError as error:
         assert str(error).startswith("plan: ")
         assert len(str(error)) < 1000

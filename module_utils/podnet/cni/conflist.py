@@ -107,7 +107,7 @@ def free_ranges(subnet: str, reserved: Iterable[str]) -> list[tuple[str, str]]:
     """Return the parts of `subnet` that host-local may hand out, as (first, last) addresses.
 
     That is all of it but the network address (IPv6: the subnet-router anycast address, RFC 4291
-    section 2.6.1; where the node's tunnel has one, the tunnel's own, too), the gateway after it, the IPv4 broadcast
+    section 2.6.1; a tunnel's own where it has one), the gateway after it, the IPv4 broadcast
     address, and `reserved` (addresses outside of `subnet` are ignored). Raises ValueError for a
     `subnet` or an address that is not canonical.
     """
