@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.netns_hosts import Host, hosts, plan_document
+from tests.kernel.netns_hosts import VXLAN_SETTINGS, Host, hosts, plan_document
 
 pytestmark = [
     pytest.mark.kernel,
@@ -321,7 +321,7 @@ def test_without_the_network_the_error_names_the_way_out() -> None:
 
 def test_the_mtu_follows_a_switch_and_a_check_before_it_says_so(node: Node) -> None:
     node.result("converge()")
-    node.document["backend"] = "vxlan"
+    node.document.update(VXLAN_SETTINGS, backend="vxlan")
     pending = node.result("info.pending(plan, 'n1', 'package')[0]")
     assert pending["endpoints"] == 3
     check = node.result("converge(check=True)")
