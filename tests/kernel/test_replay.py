@@ -54,6 +54,44 @@ def test_a_host_without_any_kernel_state_comes_back(host: Host, backend: str) ->
     assert converge(host, plan, check=True)["lines"] == []
 
 
+#: An `ip` beside which somebody takes away what a replay has just set, as networkd does when it
+#: configures a link again.
+_TAKEN = """
+real=$(readlink -f $(command -v ip))
+cp $real /run/ip.real
+cat >/run/ip.taken <<'END'
+#!/bin/sh
+/run/ip.real "$@" || exit
+[ "$*" != "-force -batch -" ] || /run/ip.real {what} 2>/dev/null || true
+END
+chmod +x /run/ip.taken
+mount --bind /run/ip.taken $real
+"""
+
+
+@pytest.mark.parametrize("found", ["there", "missing"])
+@pytest.mark.parametrize("what", ["route del 10.244.1.0/24", "addr del 10.244.0.1/24 dev cni0"])
+def test_what_goes_while_a_replay_works_is_back_after_the_next(
+    host: Host, what: str, found: str
+) -> None:
+    plan = document(2, backend="host-gw")
+    applied(host, plan)
+    good = kernel(host)
+    if found == "missing":
+        host.run("/bin/ip", *what.split())
+    host.run("rm", "-f", "/run/podnet/podnet.seen")
+    host.run("sh", "-ec", _TAKEN.format(what=what))
+    try:
+        host.run(*REPLAY, check=False)
+        assert kernel(host) != good
+    finally:
+        host.run("sh", "-ec", "umount $(readlink -f $(command -v ip))")
+    said = host.run(*REPLAY)
+    assert kernel(host) == good, said
+    host.run(*REPLAY)
+    assert host.run("cat", "/run/podnet/podnet.seen").startswith("/etc/podnet/podnet/boot.")
+
+
 # fmt: off
 #: What a replay repairs -> the word that it says about it.
 REPAIRED = {

@@ -235,6 +235,16 @@ replay() {
   return $status
 }
 
+# Whether all routes and addresses of the files are in what `show` has printed.
+complete() {
+  { named routes.batch; cat devices.batch; printf '%s\n' "$1"; } | awk '
+    function whole(to) { return to ~ /\// ? to : to (to ~ /:/ ? "/128" : "/32") }
+    $2 == "replace" && $1 ~ /^(route|addr)$/ { wanted[$1, whole($3)] = 1; next }
+    $1 == "route" { delete wanted[$1, whole($2)] }
+    $1 == "addr" { delete wanted[$1, $4] }
+    END { for (one in wanted) exit 1 }'
+}
+
 before=$(show)
 # The state that the last replay of these very files ended in needs no other.
 state="$PWD
@@ -260,8 +270,12 @@ else
 fi
 
 after=$(show)
-[ $status -ne 0 ] || printf '%s\n%s\n' "$PWD" "$after" >"$seen"
-[ "$before" = "$after" ] && exit $status
+if [ "$before" = "$after" ]; then
+  # Only what this replay found and left needs no other: what it has just set, whatever configures
+  # the host's links may be taking away at this moment.
+  [ $status -ne 0 ] || ! complete "$after" || printf '%s\n%s\n' "$PWD" "$after" >"$seen"
+  exit $status
+fi
 # One line for each object: `<` what was found, `>` what stands there now.
 printf '%s\n' "$before" >"$seen.before"
 printf '%s\n' "$after" | diff "$seen.before" - | sed -n 's/^[<>] /&/p' |
