@@ -110,6 +110,18 @@ def test_requirements_allow_what_was_shown() -> None:
             assert f"2.{minor}" in shown
 
 
+def test_the_readme_says_what_requirements_allow() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    good = [row for row in controllers.read().values() if row.good]
+    minors = [".".join(row.core.split(".")[:2]) for row in good]
+    assert f"ansible-core {minors[0]} to {minors[-1]} " in readme
+    # Where ansible-core's modules need a later Python than podnet's.
+    newer = {row.hosts_python: minor for row, minor in zip(good[::-1], minors[::-1], strict=True)}
+    for python, minor in newer.items():
+        if int(python.split(".")[1]) > 8:
+            assert f"({python} from ansible-core {minor} on)" in readme
+
+
 def test_the_page_is_the_one_of_the_results() -> None:
     assert controllers.PAGE.exists() == controllers.RESULTS.exists()
     if controllers.PAGE.exists():
