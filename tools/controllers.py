@@ -174,7 +174,9 @@ def judge(step: Step, status: int, output: str) -> str:
 
 def deprecations(output: str) -> list[str]:
     """Return the deprecation warnings, each once, each on one line."""
-    found = re.findall(r"^\[DEPRECATION WARNING\]:? *(.*(?:\n[^\n\[].*)*)", output, re.MULTILINE)
+    # ansible-core before 2.19 breaks lines. The end is a gap, another warning or a host's result.
+    more = r"(?:\n(?!\[|[a-z]+: \[).+)*"
+    found = re.findall(rf"^\[DEPRECATION WARNING\]:? *(.*{more})", output, re.MULTILINE)
     return list(dict.fromkeys(" ".join(one.split()) for one in found))
 
 

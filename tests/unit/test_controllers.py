@@ -72,6 +72,11 @@ def test_deprecation_warnings_are_found_once_and_whole() -> None:
     assert controllers.deprecations(f"PLAY [x]\n{warning}\nok: [n1]\n{warning}") == [
         "The plugin is old. It goes in 2.30."
     ]
+    # The host's result comes right after it, and is no part of it.
+    results = f"{warning}ok: [n1]\n".replace("[WARNING]: else\n", "")
+    assert controllers.deprecations(results + results.replace("n1", "n2")) == [
+        "The plugin is old. It goes in 2.30."
+    ]
     assert controllers.deprecations("ok: [n1]\n[WARNING]: else\n") == []
 
 
