@@ -461,8 +461,8 @@ def main() -> int:
         return 1
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
+    # Not emptied: another run may be at work there, and a part begins with files of its own.
+    LOGS.mkdir(parents=True, exist_ok=True)
     count = Count()
     begin = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="podnet-test-"))
