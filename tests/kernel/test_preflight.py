@@ -13,6 +13,7 @@ from tests.kernel.netns_hosts import Host, hosts
 from tests.kernel.test_network import (
     HEAD,
     applied,
+    converge,
     document,
     pod,
     remove,
@@ -287,3 +288,27 @@ def test_room_for_neighbours_is_made_and_given_back(pair: list[Host]) -> None:
         assert limits() == ["32", "64", "128"]
     finally:
         host.run("umount", "/proc/sys/net/ipv4/neigh")
+
+
+def test_another_port_is_no_switch_where_nothing_uses_it(pair: list[Host]) -> None:
+    host = pair[0]
+    applied(host, document(2, backend="host-gw"))
+    try:
+        # As an earlier podnet has recorded it, with what host-gw does not use.
+        for changes in (
+            {"port": 9000},
+            {"vni": 7, "device": "flannel.7"},
+            {"direct_routing": True},
+        ):
+            host.python(
+                "import json; from pathlib import Path\n"
+                "file = Path('/etc/podnet/podnet/record.json'); record = json.loads(file.read_text())\n"
+                f"record['parameters'].update({changes!r})\n"
+                "file.write_text(json.dumps(record)); print('null')"
+            )
+            again = applied(host, document(2, backend="host-gw"))
+            assert not again["switching"]
+            assert applied(host, document(2, backend="host-gw"))["lines"] == []
+        assert converge(host, document(2, port=9000), check=True)["switching"]
+    finally:
+        remove(host)

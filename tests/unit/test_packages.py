@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from podnet.backends.planners import PLANNERS
+from podnet.backends.registry import BACKENDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent / "module_utils" / "podnet"
 
@@ -129,6 +131,12 @@ def test_a_backend_is_named_in_its_own_package_alone() -> None:
         if pattern.search(line)
     ]
     assert found == []
+
+
+def test_controller_and_hosts_know_the_same_backends() -> None:
+    assert list(BACKENDS) == list(PLANNERS)
+    packages = {path.parent.name for path in ROOT.glob("backends/*/__init__.py")}
+    assert {name.replace("-", "_") for name in BACKENDS} == packages
 
 
 def test_a_backend_does_not_know_the_registry() -> None:

@@ -51,7 +51,7 @@ ASKED: dict[str, tuple[State, State, bool, Questions]] = {
         state(flannel_1=OLD),
         state(flannel_1=vxlan(9000)),
         True,
-        Questions(vxlan(9000), (("vxlan", ("flannel.1", "podnet-old")),)),
+        Questions(vxlan(9000), (("vxlan", "flannel.1", "podnet-old"),)),
     ),
     "another port without phases": (
         state(flannel_1=OLD),
@@ -69,7 +69,7 @@ ASKED: dict[str, tuple[State, State, bool, Questions]] = {
         state(flannel_1=OLD),
         state(ov=vxlan(ifindex=9)),
         True,
-        Questions(None, (("vxlan", ("flannel.1", "ov")),)),
+        Questions(None, (("vxlan", "flannel.1", "ov"),)),
     ),
     "another name of a device that is down": (
         state(flannel_1=OLD._replace(up=False)),
@@ -107,8 +107,8 @@ def test_what_is_asked(row: str) -> None:
 
 
 PORT = Questions(vxlan())
-ASIDE = Questions(vxlan(9000), (("vxlan", ("flannel.1", "podnet-old")),))
-NAMED = Questions(None, (("vxlan", ("flannel.1", "ov")),))
+ASIDE = Questions(vxlan(9000), (("vxlan", "flannel.1", "podnet-old"),))
+NAMED = Questions(None, (("vxlan", "flannel.1", "ov"),))
 SIX = Questions(disabled6=("net.ipv6.conf.default.disable_ipv6", "net.ipv6.conf.cni0.disable_ipv6"))
 
 
@@ -194,7 +194,7 @@ JUDGED: dict[str, tuple[Questions, Facts, list[dict[str, Any]], list[list[str]]]
     "a kernel without IPv6": (SIX, Facts(values=None), [], [["ipv6.disable=1", "Boot"]]),
     "a kernel without IPv6, and no need of it": (PORT, Facts(values=None), [], []),
     "several at once": (
-        Questions(vxlan(), (("vxlan", ("a", "b")),), SIX.disabled6),
+        Questions(vxlan(), (("vxlan", "a", "b"),), SIX.disabled6),
         Facts(False, "process 7 (y)", False, "4.19", None),
         [other(mode="external")],
         [["no VXLAN"], ["external"], ["a would have to become b"], ["ipv6.disable=1"]],

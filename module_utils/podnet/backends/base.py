@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, ClassVar, Collection, Dict, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, ClassVar, Collection, Dict, List, Mapping, NamedTuple, Sequence
 
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
@@ -57,15 +57,12 @@ class Backend(ABC):
         return []
 
     def parameters(self, plan: Plan) -> dict[str, Any]:
-        """Return what alters how packets travel: all hosts must switch when it changes.
-
-        Settings that the backend does not use are not among them: changing those is no switch.
-        """
+        """Return what alters how packets travel: all hosts must switch when it changes."""
         return {
             "backend": plan.backend,
             "underlay": plan.underlay,
             "mtu": plan.mtu,
-            **{key: plan.settings[key] for key in self.settings},
+            **plan.settings,
         }
 
 
@@ -82,12 +79,8 @@ class Needs(NamedTuple):
     trial: str
 
 
-class Reader(ABC):
-    """Runs a tool that only reads; kernel/observe.py has the one for a host."""
-
-    @abstractmethod
-    def json(self, argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
-        """Return the JSON list that the tool prints; `check` is as in kernel/run.py."""
+#: Runs a tool that prints a JSON list: `read_json` of kernel/run.py.
+ReadJson = Callable[[Sequence[str], Callable[[Any], None]], List[Any]]
 
 
 class DeviceKind(ABC):
@@ -105,9 +98,11 @@ class DeviceKind(ABC):
     beside: str = ""
 
     #: Lines of the script that rebuilds the network at boot (keep/replay.py). `show` prints the
-    #: entries of "$device", one a line; `replay` sets all entries and sets status=1 on an error.
+    #: entries of "$device", one a line; `replay` sets all entries, from the boot file `boot_file`,
+    #: and sets status=1 on an error.
     show: str = ""
     replay: str = ""
+    boot_file: str = ""
 
     #: What podnet_info calls the list of such devices' entries.
     entries: str = ""
@@ -137,7 +132,7 @@ class DeviceKind(ABC):
         """Return the lines of an ip batch that turn the options `have` into `want`."""
 
     @abstractmethod
-    def read(self, device: str, ask: Reader) -> Entries:
+    def read(self, device: str, read_json: ReadJson) -> Entries:
         """Return the entries that a device has."""
 
     @abstractmethod
@@ -160,8 +155,8 @@ class DeviceKind(ABC):
         return ""
 
     @abstractmethod
-    def boot_files(self, entries: Entries) -> dict[str, str]:
-        """Return name -> text of the boot files that set the entries of all such devices."""
+    def boot_text(self, entries: Entries) -> str:
+        """Return the text of `boot_file`, which sets the entries of all such devices."""
 
     @abstractmethod
     def needs(self, link: Link) -> Needs:

@@ -26,6 +26,10 @@ class Planner(ABC):
         """Return the plan's settings (Backend.settings)."""
         return {}
 
+    def devices(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Return the devices that the backend would make: name -> what a sentence calls it."""
+        return {}
+
     def value_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the backend's variables by themselves."""
         return []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..core.model import Plan, demand
-from ..core.state import Link
-from .base import Backend, DeviceKind
+from ..core.state import Link, State
+from .base import Backend, DeviceKind, Entries
 from .host_gw.host import HostGateway
 from .vxlan.device import VxlanDevice
 from .vxlan.host import Vxlan
@@ -24,6 +24,14 @@ def demand_known(plan: Plan) -> None:
         demand(key in known and known[key](value), key, value)
     for key in known:
         demand(key in plan.settings, key, None)
+
+
+def entries_by_kind(state: State) -> dict[str, Entries]:
+    """Return the entries of `state` for each of KINDS."""
+    found: dict[str, Entries] = {name: {} for name in KINDS}
+    for key, entry in state.entries.items():
+        found[state.links[key[0]].kind][key] = entry
+    return found
 
 
 def is_same_device(one: Link, other: Link) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.registry import KINDS
+from ..backends.registry import KINDS, entries_by_kind
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name
 from ..core.state import Link, State
@@ -55,12 +55,10 @@ def plain(state: State) -> dict[str, Any]:
         "accepts": sorted(" ".join(one) for one in state.accepts),
         "boot": dict(state.boot),
         **{
-            kind.entries: [
-                kind.plain_entry(key, entry)
-                for key, entry in sorted(state.entries.items())
-                if key[0] in state.links and state.links[key[0]].kind == name
+            KINDS[name].entries: [
+                KINDS[name].plain_entry(key, entry) for key, entry in sorted(entries.items())
             ]
-            for name, kind in KINDS.items()
+            for name, entries in entries_by_kind(state).items()
         },
     }
 

@@ -337,8 +337,8 @@ def _recognise_renamed(before: State, final: State) -> None:
     """Mark a wanted tunnel that exists under another name, so that it is renamed.
 
     Its mark is the existing device's ifindex. The kernel allows no two tunnels that take the same
-    packets at once, so the new one cannot be made beside the old one.
-    This happens, too, when a user goes back to parameters whose device was renamed aside earlier.
+    packets at once, so the new one cannot be made beside the old one. This happens, too, when a
+    user goes back to parameters whose device was renamed aside earlier.
     """
     for name, link in final.links.items():
         if link.kind not in KINDS:

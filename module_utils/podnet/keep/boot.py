@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Iterable
 
-from ..backends.registry import KINDS
+from ..backends.registry import KINDS, entries_by_kind
 from ..core.errors import PodnetError
 from ..core.host_view import HostView
 from ..core.state import State
@@ -163,19 +163,11 @@ def render(state: State) -> dict[str, str]:
         "routes.batch": _text(routes),
         "tables.nft": _text(tables),
         "accepts": _text(" ".join(one) for one in state.accepts),
-        **_entries(state),
+        **{
+            KINDS[name].boot_file: KINDS[name].boot_text(entries)
+            for name, entries in entries_by_kind(state).items()
+        },
     }
-
-
-def _entries(state: State) -> dict[str, str]:
-    """Return name -> text of the files for the entries of all kinds of devices."""
-    result: dict[str, str] = {}
-    for name, kind in KINDS.items():
-        of_kind = {
-            key: entry for key, entry in state.entries.items() if state.links[key[0]].kind == name
-        }
-        result.update(kind.boot_files(of_kind))
-    return result
 
 
 def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
@@ -192,7 +184,7 @@ def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
         device = re.escape(own.holder)
         key = re.escape(own.holder.replace(".", "/"))
         before = dict(result)
-        for file in ("routes.batch", *_entries(State())):
+        for file in ("routes.batch", *(kind.boot_file for kind in KINDS.values())):
             text = result.get(file, "")
             result[file] = re.sub(
                 rf" (dev|via) {device}(?= |$)", rf" \1 @{family}", text, flags=re.M

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Iterable, Sequence
 
-from ..backends.base import Reader
 from ..backends.registry import KINDS
 from ..core import schema
 from ..core.errors import PodnetError
@@ -192,13 +191,6 @@ def read_neighbours(device: str) -> dict[tuple[str, str], str]:
     }
 
 
-class _HostReader(Reader):
-    """Reads with the host's own tools."""
-
-    def json(self, argv: Sequence[str], check: Callable[[Any], None]) -> list[Any]:
-        return read_json(argv, check)
-
-
 def parse_table(document: Any) -> tuple[Chain, ...]:
     """Return the base chains of `nft -j list table`.
 
@@ -297,7 +289,7 @@ def observe(
             if kind:
                 if kind.has_mac:
                     state.neighbours.update(read_neighbours(device))
-                state.entries.update(kind.read(device, _HostReader()))
+                state.entries.update(kind.read(device, read_json))
             elif state.links[device].kind == BRIDGE:
                 state.ports.update(ports_of(links, device))
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})

@@ -104,6 +104,14 @@ def _check_ranges(values: Mapping[str, Any], problems: Problems) -> list[tuple[s
             "podnet_cluster_cidr: empty, and so is podnet_cluster_cidr6: set one of them, pods need"
             " a range"
         )
+    # Of all backends, so that a later switch does not meet it.
+    for planner in PLANNERS.values():
+        for device, what in planner.devices(values).items():
+            if device == values["bridge"]:
+                problems.add(
+                    f"podnet_bridge: {device} is the name of the {what}, too: give one of them"
+                    " another name"
+                )
     problems.lines.extend(PLANNERS[values["backend"]].value_problems(values))
     # IPv6 needs 1280 bytes (RFC 8200, section 5); Linux turns it off on a link with less.
     if values["cluster_cidr6"] and values["mtu"].isdigit() and int(values["mtu"]) < 1280:

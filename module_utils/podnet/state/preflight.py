@@ -21,12 +21,12 @@ class Questions(NamedTuple):
     """What to ask a host.
 
     `device` is a backend's device which is to be made or brought up, None for none. `renames` are
-    (kind, (old name, new name)) of devices that are up. `disabled6` are the sysctls disable_ipv6 of
+    (kind, old name, new name) of devices that are up. `disabled6` are the sysctls disable_ipv6 of
     the devices that need IPv6.
     """
 
     device: Link | None = None
-    renames: tuple[tuple[str, tuple[str, str]], ...] = ()
+    renames: tuple[tuple[str, str, str], ...] = ()
     disabled6: tuple[str, ...] = ()
 
     @property
@@ -64,9 +64,7 @@ def questions(before: State, final: State, in_phases: bool) -> Questions:
     return Questions(device, _renames(before, final, in_phases), _disabled6(before, final))
 
 
-def _renames(
-    before: State, final: State, in_phases: bool
-) -> tuple[tuple[str, tuple[str, str]], ...]:
+def _renames(before: State, final: State, in_phases: bool) -> tuple[tuple[str, str, str], ...]:
     names = {link.ifindex: name for name, link in final.links.items() if link.ifindex}
     found = []
     for name, link in before.links.items():
@@ -75,7 +73,7 @@ def _renames(
             found.append((name, names[link.ifindex]))
         elif in_phases and wanted is not None and not is_same_device(link, wanted):
             found.append((name, ASIDE))
-    return tuple((before.links[old].kind, (old, new)) for old, new in found if before.links[old].up)
+    return tuple((before.links[old].kind, old, new) for old, new in found if before.links[old].up)
 
 
 def _disabled6(before: State, final: State) -> tuple[str, ...]:
@@ -111,13 +109,12 @@ def problems(
             found.append(kind.lacking(node.name, facts.release))
         found += kind.port_problems(node.name, asked.device, facts.holder, links, ours)
     if not facts.can_rename:
-        found += [_rename_problem(node, facts, kind, pair) for kind, pair in asked.renames]
+        found += [_rename_problem(node, facts, *rename) for rename in asked.renames]
     found += _ipv6_problems(node, asked, facts)
     return found
 
 
-def _rename_problem(node: Node, facts: Facts, kind: str, pair: tuple[str, str]) -> str:
-    old, new = pair
+def _rename_problem(node: Node, facts: Facts, kind: str, old: str, new: str) -> str:
     names = KINDS[kind]
     if new == ASIDE:
         return (

@@ -26,10 +26,10 @@ class Record:
     devices that were or are ours, `cidrs` the cluster CIDRs that our routes lie in, `pod_mtu` is
     the MTU that pods were given, in bytes. `mac` is the MAC by which peers know this host,
     `bridge_mac` the bridge's where it was taken over from flannel. `phase` is DONE or the phase
-    that was begun last.
-    `network` (its id), `generation` and `digest` are the edition of the allocations that this host
-    has seen; `nodes` maps the nodes of that plan to their subnets ("IPv4 IPv6"). `unsettled` are
-    files that the phase under way changes: programs that read them may not have reloaded them yet.
+    that was begun last. `network` (its id), `generation` and `digest` are the edition of the
+    allocations that this host has seen; `nodes` maps the nodes of that plan to their subnets ("IPv4
+    IPv6"). `unsettled` are files that the phase under way changes: programs that read them may not
+    have reloaded them yet.
     """
 
     node: str

@@ -7,7 +7,7 @@ from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
 from ...core import schema
 from ...core.state import Change, DeviceKey, Link
-from ..base import DeviceKind, Entries, Needs, Reader
+from ..base import DeviceKind, Entries, Needs, ReadJson
 
 #: flannel's names for its VXLAN devices, IPv4 and IPv6.
 FLANNELS = re.compile(r"flannel(-v6)?\.[0-9]+\Z")
@@ -49,6 +49,7 @@ class VxlanDevice(DeviceKind):
     variable = VARIABLE
     beside = "podnet_vxlan_vni or podnet_vxlan_port"
     show = r'bridge fdb show dev "$device" | sed -n "s/\(.* dst .*\)/fdb $device \1/p"'
+    boot_file = "fdb.batch"
     replay = "[ ! -s fdb.batch ] || named fdb.batch | bridge -force -batch - || status=1"
 
     def plain_options(self, options: str) -> dict[str, Any]:
@@ -90,10 +91,10 @@ class VxlanDevice(DeviceKind):
         options = Options.read(want)
         return [f"link set dev {name} type vxlan id {options.vni} local {options.local}"]
 
-    def read(self, device: str, ask: Reader) -> Entries:
+    def read(self, device: str, read_json: ReadJson) -> Entries:
         """Return the permanent FDB entries that have a remote."""
         result: Entries = {}
-        for one in ask.json(["bridge", "-j", "fdb", "show", "dev", device], check_entry):
+        for one in read_json(["bridge", "-j", "fdb", "show", "dev", device], check_entry):
             if "dst" in one and one.get("state") == "permanent":
                 key = device, one["mac"]
                 remote = str(one["dst"])
@@ -134,13 +135,13 @@ class VxlanDevice(DeviceKind):
             f"nothing: ip link set {name} type vxlan id {data.get('id')} nolearning"
         )
 
-    def boot_files(self, entries: Entries) -> dict[str, str]:
-        """Return fdb.batch, for `bridge -batch`."""
+    def boot_text(self, entries: Entries) -> str:
+        """Return the lines for `bridge -batch`."""
         lines = [
             f"fdb replace {mac} dev {device} dst {remote.split(',')[0]} self permanent\n"
             for (device, mac), remote in sorted(entries.items())
         ]
-        return {"fdb.batch": "".join(lines)}
+        return "".join(lines)
 
     def needs(self, link: Link) -> Needs:
         """Return the UDP port, which VXLAN devices of one mode share."""

@@ -50,7 +50,8 @@ class Vxlan(Backend):
 
     def has_plain_routes(self, plan: Plan) -> bool:
         """Whether podnet_direct_routing is set."""
-        return plan.settings.get("direct_routing", False) is True
+        # Also asked with another backend's plan, for podnet_mtu: portable.
+        return bool(plan.settings.get("direct_routing"))
 
     def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
         """Add the VTEP."""

@@ -21,18 +21,17 @@ class VxlanPlanner(Planner):
         return {
             "vni": values["vxlan_vni"],
             "port": values["vxlan_port"],
-            "device": values["vxlan_device"] or _flannels(values),
+            "device": values["vxlan_device"] or f"flannel.{values['vxlan_vni']}",
             "direct_routing": values["direct_routing"],
         }
 
+    def devices(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Return the VXLAN device."""
+        return {self.settings(values)["device"]: "VXLAN device"}
+
     def value_problems(self, values: Mapping[str, Any]) -> list[str]:
-        """Demand a name that a device can have and the bridge does not."""
+        """Demand a name that a device can have."""
         device = self.settings(values)["device"]
-        if device == values["bridge"]:
-            return [
-                f"podnet_bridge: {values['bridge']} is the name of the VXLAN device, too: give one"
-                " of them another name"
-            ]
         if len(device) > 15:
             return [
                 f"podnet_vxlan_vni: {values['vxlan_vni']} makes the device name {device}, and an"
@@ -63,7 +62,3 @@ class VxlanPlanner(Planner):
         own = plan.settings
         direct = ", direct routes on-link" if own["direct_routing"] else ""
         return f"vxlan (VNI {own['vni']}, port {own['port']}, {own['device']}{direct})"
-
-
-def _flannels(values: Mapping[str, Any]) -> str:
-    return f"flannel.{values['vxlan_vni']}"
