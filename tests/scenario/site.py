@@ -28,7 +28,8 @@ _TASK = re.compile(r"^TASK \[(.*?)\] \*+$")
 _ANSWER = re.compile(r"^(\S+) \| SUCCESS => ", re.MULTILINE)
 
 #: Ports are the pods' own; a watch on them may be under way or not. furnish.py's devices are gone
-#: after a reboot, and podnet-online@ has run only on a host that has booted since the first run.
+#: after a reboot, and podnet-online@ has run only on a host that has booted since the first run. The
+#: replay's note of what needs no other comes when its timer next elapses.
 _OBSERVE = """
 import base64, glob, json, subprocess, sys, tempfile
 with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
@@ -46,9 +47,8 @@ print(json.dumps({
     "state": state,
     "links": sorted(name for name in links if not name.startswith("veth")
                     and not name.endswith("-other")),
-    "files": sorted(glob.glob("/etc/podnet/**", recursive=True)
-                    + glob.glob("/run/podnet/**", recursive=True)
-                    + glob.glob("/etc/systemd/**/*podnet*", recursive=True)),
+    "files": sorted(path for top in ("/etc/podnet/**", "/run/podnet/**", "/etc/systemd/**/*podnet*")
+                    for path in glob.glob(top, recursive=True) if not path.endswith(".seen")),
     "units": sorted(line.split()[0] for line in units.splitlines()
                     if not line.startswith("podnet-online@")),
 }, default=vars))
