@@ -130,6 +130,7 @@ def wait(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_a_check_run_on_untouched_hosts_tells_what_the_run_does(cluster: Cluster) -> None:
     cluster.reset()
+    assert cluster.reset().changed_hosts == set()
     record = cluster.inventory / "podnet_allocations.yml"
     record.unlink()
     before = cluster.snapshots()

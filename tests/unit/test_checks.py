@@ -8,6 +8,8 @@ import pytest
 
 from tools import checks
 
+_HOST_GW = "podnet_backend: host-gw"
+
 
 def write(root: Path, name: str, text: str) -> None:
     file = root / name
@@ -75,6 +77,13 @@ def test_a_backend_without_a_scenario(tmp_path: Path) -> None:
     assert list(checks.scenarios(tmp_path)) == [
         "molecule/host_gw: has no test_*.py, so it proves nothing of its own",
         "backend host-gw: no scenario's inventory sets podnet_backend: host-gw",
+    ]
+    write(tmp_path, "molecule/host_gw/test_host_gw.py", "")
+    write(tmp_path, "molecule/host_gw/inventory/group_vars/podnet_nodes.yml", _HOST_GW)
+    assert list(checks.scenarios(tmp_path)) == []
+    write(tmp_path, "molecule/host_gw/molecule.yml", "scenario: {test_sequence: [converge]}")
+    assert list(checks.scenarios(tmp_path)) == [
+        "backend host-gw: molecule/host_gw must show all that .config/molecule has",
     ]
 
 
