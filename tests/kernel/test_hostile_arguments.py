@@ -70,17 +70,18 @@ def call(module, arguments):
 def now():
     return steps.files(), steps._shown("ip", "-br", "link"), steps._shown("nft", "list", "tables")
 
-wrong, failed = [], 0
+wrong, failed, before = [], 0, None
 for name, good in json.loads(@GOOD).items():
     module = importlib.import_module(name)
     for key in good:
         for value in json.loads(@HOSTILE):
-            before = now()
+            before = before or now()
             label = f"{name} {key}={value!r:.40}"
             try:
                 result = call(module, {**good, key: value})
             except BaseException as error:
                 wrong.append(f"{label}: {type(error).__name__}: {error}"[:300])
+                before = None
                 continue
             text = json.dumps(result)
             if "Traceback" in text or "unexpected error" in text:
@@ -89,8 +90,12 @@ for name, good in json.loads(@GOOD).items():
                 wrong.append(f"{label}: the plan comes back")
             if result.get("failed"):
                 failed += 1
-                if now() != before:
-                    wrong.append(f"{label}: failed, and wrote: {steps.difference(list(before), list(now()))}")
+                after = now()
+                if after != before:
+                    wrong.append(f"{label}: failed, and wrote: {steps.difference(list(before), list(after))}")
+                before = after
+            else:
+                before = None
             if len(wrong) > 12:
                 print(json.dumps([failed, wrong])); sys.exit()
 print(json.dumps([failed, wrong]))
