@@ -26,7 +26,7 @@ VIA = {"host-gw": "host0", "vxlan": "flannel.1"}
 
 #: How many moments of a switch are tried, in both directions in turn: tests/model stops hosts at
 #: every single step, and here real ones show that the moments between are no others.
-MOMENTS = 6
+MOMENTS = 3
 
 #: Phase -> the title of its task.
 TITLES: dict[str, str] = yaml.safe_load(
@@ -72,6 +72,12 @@ class Switcher:
         assert run.status < 0 or f"at {title}:" in run.output, f"no such task:\n{run.output}"
         return run
 
+    def settle_first(self, backend: str) -> None:
+        """Run site.yml on hosts that have nothing; they are fresh ones of that backend."""
+        run = self.run(backend)
+        assert run.status == 0, run.output
+        self.fresh[backend] = self.site.observed()
+
     def settle(self, backend: str) -> None:
         """Run site.yml until its end; demand the state of fresh hosts."""
         run = self.run(backend)
@@ -96,11 +102,10 @@ def switcher(cluster: Cluster) -> Iterator[Switcher]:
     site = Site(cluster.lab)
     with site.strict(), site.restored():
         made = Switcher(site)
-        for backend in BACKENDS:
-            site.reset()
-            site.set(backend=backend)
-            site.site()
-            made.fresh[backend] = site.observed()
+        # Molecule has just made them, and they never were anything else.
+        made.fresh["vxlan"] = site.observed()
+        site.reset()
+        made.settle_first("host-gw")
         yield made
     for host in site.hosts:
         # What a reboot has taken from it, and the scenario's end looks for.
@@ -157,7 +162,7 @@ def test_a_killed_controller_is_not_felt_and_the_next_run_finishes(
 
 
 @pytest.mark.parametrize("phase", ["shift", "commit"])
-@pytest.mark.parametrize("before", BACKENDS)  # in the order in which fewer switches lie between
+@pytest.mark.parametrize("before", BACKENDS[::-1])  # so that fewer switches lie between
 def test_a_killed_switch_can_be_taken_back(
     switcher: Switcher, traffic: Traffic, before: str, phase: str
 ) -> None:
@@ -245,12 +250,13 @@ def test_a_host_that_is_off_keeps_all_from_changing(
         # SSH answers before all services have started.
         site.on("n3", "systemctl", "is-system-running", "--wait", ok=False)
     assert not traffic.result.failures, traffic.result.table()
+    # As it was; the tests below begin with a switch of all three.
     assert site.observed() == switcher.fresh[before]
-    switcher.settle(wanted)
 
 
-#: Seconds after which a run has given up on a host that says nothing, as docs/operations.md states.
-SILENCE = 60
+#: Seconds, twice what docs/operations.md states: the run gives up on a host that says nothing by
+#: itself, and not when TCP does, after 15 minutes.
+SILENCE = 120
 
 
 @pytest.mark.parametrize("phase", ["prepare", "shift"])
@@ -277,7 +283,7 @@ def test_a_host_that_falls_silent_in_a_call_is_given_up_and_cuts_nobody_off(
     assert not traffic.result.failures, traffic.result.table()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS[::-1])  # in turn, so that no switch lies between
 @pytest.mark.parametrize("phase", ["shift", "commit"])
 def test_a_host_that_reboots_between_phases_reaches_all_as_soon_as_it_is_up(
     switcher: Switcher, without_traffic: None, phase: str, backend: str
@@ -303,7 +309,9 @@ def test_a_host_that_reboots_between_phases_reaches_all_as_soon_as_it_is_up(
     with Traffic(site.lab) as again:
         time.sleep(0.5)
     assert not again.result.failures, again.result.table()
-    switcher.settle(backend)
+    if run.status:
+        switcher.settle(backend)
+    assert site.observed() == switcher.fresh[backend]
 
 
 def booted(site: Site, host: str) -> float:
