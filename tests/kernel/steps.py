@@ -212,6 +212,46 @@ def walk(
     return {"steps": counts, "wrong": wrong}
 
 
+def there_and_back(
+    there: Callable[[], Any],
+    back: Callable[[], Any],
+    is_there: Callable[[], bool],
+    is_back: Callable[[], bool],
+) -> dict[str, Any]:
+    """Kill two operations that undo each other at each step of both, as `walk` does one.
+
+    Each is finished by another run of it, and where it ends the other begins.
+    """
+    begin = state()
+    complete(there)
+    end = state()
+    complete(back)
+    wrong: dict[str, list[str]] = {}
+    counts: list[int] = []
+    if difference(begin, state()):
+        wrong["undisturbed"] = difference(begin, state())
+    for killer in (killed_before, killed_in_batch):
+        number, last = 0, [0, 0]
+        while last.count(number):
+            number += 1
+            for index, (operation, aim, check) in enumerate(
+                ((there, end, is_there), (back, begin, is_back))
+            ):
+                if last[index] == number - 1 and killer(number, operation):
+                    last[index] = number
+                    found = _recovered(operation, aim, check)
+                else:
+                    if last[index] < number - 1:
+                        complete(operation)
+                    found = difference(aim, state())
+                if found:
+                    wrong[f"{killer.__name__} {number}, {('there', 'back')[index]}"] = found[:8]
+            if len(wrong) > 5:
+                return {"steps": counts, "wrong": wrong}
+        counts += last
+    return {"steps": counts, "wrong": wrong}
+
+
 def _recovered(
     recover: Callable[[], object], end: dict[str, Any], check: Callable[[], bool]
 ) -> list[str]:

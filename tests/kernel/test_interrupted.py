@@ -68,19 +68,10 @@ def walked(host: Host, code: str) -> None:
     assert found["steps"][0] > 3
 
 
-def test_a_first_run(host: Host) -> None:
+def test_a_first_run_and_a_removal(host: Host) -> None:
     code = f"""
-run = network({VXLAN!r})
-print(json.dumps(steps.walk(run, run, removed, settled({VXLAN!r}))))
-"""
-    walked(host, code)
-
-
-def test_a_removal(host: Host) -> None:
-    code = f"""
-run = network({VXLAN!r})
-run()
-print(json.dumps(steps.walk(removed, removed, run, lambda: not converge.remove("podnet", True).changed)))
+is_gone = lambda: not converge.remove("podnet", True).changed
+print(json.dumps(steps.there_and_back(network({VXLAN!r}), removed, settled({VXLAN!r}), is_gone)))
 """
     walked(host, code)
 
@@ -137,10 +128,9 @@ def back():
     configuration.apply(configuration.inspect_absent("podnet"), "podnet")
 run()
 back()  # Directories stay remembered until the network itself goes.
-found = steps.walk(run, run, back, lambda: not configuration.inspect(plan, "n1", 1450, install="package").changed)
-run()
-gone = steps.walk(back, back, run, lambda: not configuration.inspect_absent("podnet").changed)
-print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
+is_there = lambda: not configuration.inspect(plan, "n1", 1450, install="package").changed
+is_gone = lambda: not configuration.inspect_absent("podnet").changed
+print(json.dumps(steps.there_and_back(run, back, is_there, is_gone)))
 """
     walked(host, code)
 
@@ -156,10 +146,9 @@ def run():
     endpoint_run.converge(plan, "n1", None)
 def back():
     endpoint_run.remove("podnet", None, False)
-found = steps.walk(run, run, back, lambda: not endpoint_run.inspect(plan, "n1").changed)
-run()
-gone = steps.walk(back, back, run, lambda: not endpoint_run.remove("podnet", None, True).changed)
-print(json.dumps({{"steps": found["steps"] + gone["steps"], "wrong": {{**found["wrong"], **gone["wrong"]}}}}))
+is_there = lambda: not endpoint_run.inspect(plan, "n1").changed
+is_gone = lambda: not endpoint_run.remove("podnet", None, True).changed
+print(json.dumps(steps.there_and_back(run, back, is_there, is_gone)))
 """
     walked(host, code)
 
