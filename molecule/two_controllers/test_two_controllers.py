@@ -114,11 +114,9 @@ def test_a_controller_elsewhere_is_named_and_forgotten_when_it_has_died(cluster:
     cluster.on("n2", "touch", "-d", "11 minutes ago", CLAIM)
     assert cluster.site(*options).changed_hosts == set(cluster.hosts)
     assert cluster.on("n2", "ls", CLAIM, ok=False) == ""
-    cluster.site()
 
 
 def test_a_removal_is_refused_while_another_run_works(cluster: Cluster) -> None:
-    cluster.site()
     before = cluster.snapshots()
     text = f"{time.time() - 20:.2f} 4711 0123abcd ops@elsewhere\n"
     cluster.on("n2", "sh", "-c", f"mkdir -p /run/podnet && cat >{CLAIM}", stdin=text)
@@ -132,7 +130,6 @@ def test_a_removal_is_refused_while_another_run_works(cluster: Cluster) -> None:
 
 
 def test_a_removal_disarms_a_rollback_and_leaves_nothing_in_run(cluster: Cluster) -> None:
-    cluster.site()
     cluster.on("n1", "mkdir", "-m", "0700", "/run/podnet/podnet.rollback")
     unit = "podnet-rollback-podnet"
     command = ["touch", "/run/rolled-back"]
@@ -145,4 +142,3 @@ def test_a_removal_disarms_a_rollback_and_leaves_nothing_in_run(cluster: Cluster
             cluster.on(host, "find", "/run", "-path", "/run/podnet/*", "-o", "-path", "/run/podnet")
             == ""
         )
-    cluster.site()
