@@ -112,7 +112,6 @@ class Flannel:
 @pytest.fixture(autouse=True)
 def clean(cluster: Cluster) -> Iterator[None]:
     """Begin each test with hosts and inventory that know nothing of podnet; end so, too."""
-    cluster.reset()
     (cluster.inventory / "podnet_allocations.yml").unlink(missing_ok=True)
     yield
     cluster.reset()
