@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.core.errors import PodnetError, message
 from podnet.plan.checks import host_names, show
-from podnet.plan.plan_run import keep, run
+from podnet.plan.plan_run import forget, keep, run
 from podnet.run.run_id import name as run_name
 
 #: Only types are checked here; the planner checks the values that come from the inventory.
@@ -31,6 +31,8 @@ ARGUMENTS = {
     "allocations_file": {"type": "path"},
     "release": {"type": "raw", "default": []},
     "write": {"type": "bool", "default": True},
+    "keys": {"type": "dict", "default": {}},
+    "forget": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -43,6 +45,13 @@ def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return keep(options["keep"], write=options["write"] and not check_mode)
     if options["hosts"] is None:
         raise PodnetError("hosts: missing; the filter podnet_inventory collects them")
+    if options["forget"]:
+        return forget(
+            options["hosts"],
+            options["forget"],
+            options["allocations_file"] or "",
+            write=options["write"] and not check_mode,
+        )
     try:
         release = host_names(options["release"])
     except ValueError as error:
@@ -52,6 +61,7 @@ def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         options["allocations_file"] or "",
         release,
         write=options["write"] and not check_mode,
+        keys=options["keys"],
     )
     result["pending"] = result["changed"]
     # Ansible runs each task in a child process; its parent is ansible-playbook itself.

@@ -82,6 +82,12 @@ def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]
     return {"refusal": refusal, "over": over}
 
 
+def keys(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, str]:
+    """Return host -> public key, for those of `hosts` that podnet_key was asked on in this run."""
+    told = {str(host): hostvars[host].get("_podnet_key") or {} for host in hosts}
+    return {host: str(one["key"]) for host, one in told.items() if one.get("key")}
+
+
 class FilterModule:
     """What Ansible looks for."""
 
@@ -90,6 +96,7 @@ class FilterModule:
         return {
             "podnet_at_work": at_work,
             "podnet_course": decide,
+            "podnet_keys": keys,
             "podnet_unfinished": unfinished,
             "podnet_settled": run_id.settled,
         }

@@ -80,6 +80,12 @@ options:
     description: With O(phase=shift), move the routes also where the new way is not proven.
     type: bool
     default: false
+  secrets:
+    description:
+      - What hosts must know and a plan must not hold, by the setting of the plan that it belongs
+        to. C(psk) is WireGuard's pre-shared key, C(podnet_wireguard_psk). Empty ones are left out.
+    type: dict
+    default: {}
   over:
     description: Runs that have ended without giving up their claims.
     type: list
@@ -174,6 +180,7 @@ def argument_spec() -> dict[str, Any]:
         "run": {"type": "str", "default": ""},
         "proof": {"type": "json"},
         "force_unproven": {"type": "bool", "default": False},
+        "secrets": {"type": "dict", "no_log": True, "default": {}},
         "over": {"type": "list", "elements": "str", "default": []},
     }
 
@@ -205,6 +212,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             over=options["over"],
             proof=proof,
             force_unproven=options["force_unproven"],
+            secrets={key: str(value) for key, value in options["secrets"].items() if value},
         )
         done = call.present(plan, options["node"], asked)
     for warning in done.warnings:

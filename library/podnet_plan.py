@@ -41,6 +41,19 @@ options:
       - A host that is still in the inventory is an error; one that has no subnet is a note.
     type: raw
     default: []
+  keys:
+    description:
+      - Public keys that hosts without one in the allocations file have told M(podnet_key), by host
+        name. They are recorded with the hosts' subnets.
+    type: dict
+    default: {}
+  forget:
+    description:
+      - Hosts whose private keys are gone, as M(podnet_network) with C(state=absent) leaves them.
+        Their public keys are taken out of the allocations file, and nothing is planned.
+    type: list
+    elements: str
+    default: []
   write:
     description:
       - Whether to write the allocations file. With V(false) the plan is a preview that never
@@ -139,6 +152,11 @@ edition:
   returned: success
   type: dict
   sample: {id: 5f0c2d8e91ab34c7, generation: 4, digest: 0d3f6a9b2c417e58}
+keyless:
+  description: The hosts that need a key pair and whose public key is not known yet.
+  returned: success, without O(keep)
+  type: list
+  elements: str
 keep:
   description: For the option O(keep) of a later call.
   returned: success, without O(keep)

@@ -235,6 +235,8 @@ def test_documentation_is_complete() -> None:
         "release",
         "write",
         "keep",
+        "keys",
+        "forget",
     }
     assert described["examples"]
     assert {"document", "nodes", "table"} <= set(described["return"])

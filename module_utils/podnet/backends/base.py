@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, ClassVar, Collection, Dict, List, Mapping, NamedTuple, Sequence
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Collection,
+    Dict,
+    Mapping,
+    NamedTuple,
+    Sequence,
+)
 
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
 from ..core.state import Change, DeviceKey, Link, State
 
 Entries = Dict[DeviceKey, str]
+
+#: Path of a file that nobody but root may read -> what is in it, in words that may be shown.
+Secrets = Dict[str, str]
 
 #: Name of a setting -> whether a value is one that it may have.
 Settings = Mapping[str, Callable[[object], bool]]
@@ -20,6 +32,15 @@ class Backend(ABC):
 
     #: The settings of a plan that are this backend's own, and what each may be (Plan.settings).
     settings: ClassVar[Settings] = {}
+
+    #: The settings of a node that are this backend's own, and what each may be (Node.settings).
+    node_settings: ClassVar[Settings] = {}
+
+    #: Whether nodes have key pairs: a host makes its own, and peers know the public key (Node.key).
+    has_keys = False
+
+    #: Whether flannel has a backend whose devices and routes podnet takes over as they are.
+    is_adoptable = True
 
     #: Whether a switch to this backend leaves the MTU of podnet_mtu: portable as it is.
     is_portable = False
@@ -52,8 +73,52 @@ class Backend(ABC):
     def peer(self, plan: Plan, node: Node, host: HostView, peer: Node, state: State) -> None:
         """Add to `state` what it takes to reach `peer`; `problems` names peers out of reach."""
 
+    def facts(self, plan: Plan, node: Node, tools: HostTools) -> dict[str, str]:
+        """Return what must be known of the host before it is decided what it needs.
+
+        It becomes `HostView.facts`. Raises PodnetError for a tool that is not there.
+        """
+        return {}
+
+    def secrets(self, plan: Plan, node: Node) -> Secrets:
+        """Return the files that the host needs and nobody else may read."""
+        return {}
+
+    def secrets_on(self, name: str, tools: HostTools) -> Secrets:
+        """Return those files of network `name` that are on the host, of whatever plan."""
+        return {}
+
+    def secret_contents(
+        self, plan: Plan, tools: HostTools, given: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return path -> content of the files in `secrets`, as far as the host can know them.
+
+        `given` are secrets that the controller has sent, by the setting that they belong to.
+        Raises PodnetError for one that is not the plan's.
+        """
+        return {}
+
+    def own_key(self, name: str, tools: HostTools) -> str:
+        """Return the public key that this host has for network `name`, "" for none."""
+        return ""
+
+    def new_key(self, name: str, tools: HostTools) -> tuple[str, str, str]:
+        """Make a key pair; return (path, content, public key) of the file for the private key."""
+        raise NotImplementedError
+
+    def warm_up(self, plan: Plan, node: Node, tools: HostTools) -> list[str]:
+        """Do what the first packet to a peer would have to wait for, when all are prepared.
+
+        Returns what could not be done, a sentence each.
+        """
+        return []
+
     def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:
         """Return why this host cannot carry the backend, a sentence each."""
+        return []
+
+    def notes(self, plan: Plan, node: Node, host: HostView) -> list[str]:
+        """Return what a user should know of this host, a sentence each."""
         return []
 
     def parameters(self, plan: Plan) -> dict[str, Any]:
@@ -79,8 +144,20 @@ class Needs(NamedTuple):
     trial: str
 
 
-#: Runs a tool that prints a JSON list: `read_json` of kernel/run.py.
-ReadJson = Callable[[Sequence[str], Callable[[Any], None]], List[Any]]
+class HostTools(NamedTuple):
+    """How a backend reads a host (kernel/run.py), so that it touches nothing by itself.
+
+    `read_json` runs a tool that prints a JSON list. `output` runs a tool, with a text for its
+    input, and returns what it printed, None if it failed. `text` returns a file's text, None where
+    there is none, and `mode` its permissions. `resolve` returns the addresses of a name, none if it
+    has none.
+    """
+
+    read_json: Callable[[Sequence[str], Callable[[Any], None]], list[Any]]
+    output: Callable[[Sequence[str], str], str | None]
+    text: Callable[[str], str | None]
+    mode: Callable[[str], int]
+    resolve: Callable[[str, int], list[str]]
 
 
 class DeviceKind(ABC):
@@ -92,15 +169,23 @@ class DeviceKind(ABC):
     #: Whether devices of this kind have a MAC, and the kernel neighbours on them.
     has_mac: bool = False
 
+    #: Whether the kernel can give a device that is up another name, where it can at all.
+    can_rename: bool = True
+
+    #: The kind of KINDS that stands for this one, too, where a backend makes its devices in two
+    #: ways: their entries, their part of the replay and their boot file are that kind's.
+    like: str = ""
+
     #: The variable that names the device, and those whose change makes a device that can stand
     #: beside the old one, as a message lists them.
     variable: str = ""
     beside: str = ""
 
     #: Lines of the script that rebuilds the network at boot (keep/replay.py). `show` prints the
-    #: entries of "$device", one a line; `replay` sets all entries, from the boot file `boot_file`,
-    #: and sets status=1 on an error.
+    #: entries of "$device", one a line; `make` makes devices that ip(8) cannot; `replay` sets all
+    #: entries, from the boot file `boot_file`. Both set status=1 on an error.
     show: str = ""
+    make: str = ""
     replay: str = ""
     boot_file: str = ""
 
@@ -123,6 +208,26 @@ class DeviceKind(ABC):
     def options(self, data: Mapping[str, Any]) -> str:
         """Return the options of a device; `data` is as in `check`."""
 
+    def own_options(self, device: str, tools: HostTools) -> str:
+        """Return options that ip(8) does not know, as `options` does."""
+        return ""
+
+    def words(self, options: str) -> str:
+        """Return the words after "type KIND" with which `ip link add` makes a device."""
+        return options
+
+    def made(self, name: str, link: Link) -> list[Change]:
+        """Return what makes a device that `ip link add` cannot make; nothing for all others."""
+        return []
+
+    def set_options(self, name: str, have: str, want: Link) -> list[Change]:
+        """Return what turns options `have` into those of `want`, if ip(8) cannot (`update`)."""
+        return []
+
+    def removed(self, name: str, link: Link) -> list[Change]:
+        """Return what removes a device, if `ip link del` is not the way."""
+        return []
+
     @abstractmethod
     def is_same(self, one: str, other: str) -> bool:
         """Whether a device with options `one` can get the options `other` without being deleted."""
@@ -132,8 +237,12 @@ class DeviceKind(ABC):
         """Return the lines of an ip batch that turn the options `have` into `want`."""
 
     @abstractmethod
-    def read(self, device: str, read_json: ReadJson) -> Entries:
+    def read(self, device: str, tools: HostTools) -> Entries:
         """Return the entries that a device has."""
+
+    def is_alike(self, have: str, want: str) -> bool:
+        """Whether an entry that a device has is the one that is wanted."""
+        return have == want
 
     @abstractmethod
     def remote(self, entry: str) -> str:
@@ -155,8 +264,8 @@ class DeviceKind(ABC):
         return ""
 
     @abstractmethod
-    def boot_text(self, entries: Entries) -> str:
-        """Return the text of `boot_file`, which sets the entries of all such devices."""
+    def boot_text(self, links: Mapping[str, Link], entries: Entries) -> str:
+        """Return the text of `boot_file`, which sets the entries of all such devices, `links`."""
 
     @abstractmethod
     def needs(self, link: Link) -> Needs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, ClassVar, Mapping, NamedTuple, Sequence
 
 from ..core.model import Plan
 from ..core.segments import Addressed, Segments
@@ -22,8 +22,20 @@ class Planner(ABC):
     #: What a sentence calls the way to peers that need more than a plain route, "" for none.
     tunnel: str = ""
 
+    #: What a user may look for among the backend's variables and must not find there: the last word
+    #: of such a variable -> why, and what to do. `prefixes` are beginnings of the names.
+    no_variables: ClassVar[Mapping[str, str]] = {}
+    prefixes: ClassVar[Sequence[str]] = ()
+
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the plan's settings (Backend.settings)."""
+        return {}
+
+    def node_settings(self, values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a node's settings (Backend.node_settings).
+
+        `own` are its variables, named without ``podnet_``.
+        """
         return {}
 
     def devices(self, values: Mapping[str, Any]) -> dict[str, str]:

@@ -7,4 +7,7 @@ from .planner import Planner
 from .vxlan.planner import VxlanPlanner
 
 #: By the name that podnet_backend has; those of registry.BACKENDS.
-PLANNERS: dict[str, Planner] = {"vxlan": VxlanPlanner(), "host-gw": HostGatewayPlanner()}
+PLANNERS: dict[str, Planner] = {
+    "vxlan": VxlanPlanner(),
+    "host-gw": HostGatewayPlanner(),
+}

@@ -2,35 +2,86 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable, Mapping, Sequence
+
 from ..core.model import Plan, demand
 from ..core.state import Link, State
-from .base import Backend, DeviceKind, Entries
+from .base import Backend, DeviceKind, Entries, HostTools, Secrets, Settings
 from .host_gw.host import HostGateway
 from .vxlan.device import VxlanDevice
 from .vxlan.host import Vxlan
 
 #: By the name that podnet_backend has.
-BACKENDS: dict[str, Backend] = {"vxlan": Vxlan(), "host-gw": HostGateway()}
+BACKENDS: dict[str, Backend] = {
+    "vxlan": Vxlan(),
+    "host-gw": HostGateway(),
+}
 
 #: By the kind as ip-link(8) names it. A bridge is no backend's.
-KINDS: dict[str, DeviceKind] = {"vxlan": VxlanDevice()}
+KINDS: dict[str, DeviceKind] = {
+    "vxlan": VxlanDevice(),
+}
+
+#: Tool of a `Change` -> what makes the commands of its lines, for tools that a backend brings.
+TOOLS: dict[str, Callable[[Sequence[str]], list[list[str]]]] = {}
+
+#: Tool that a backend brings -> the package that has it.
+PACKAGES: dict[str, str] = {}
+
+
+#: The kinds that stand for themselves (DeviceKind.like).
+MAIN_KINDS = {name: kind for name, kind in KINDS.items() if not kind.like}
 
 
 def demand_known(plan: Plan) -> None:
     """Raise PodnetError unless the plan's backend is known and has its settings, and only those."""
     demand(plan.backend in BACKENDS, "backend", plan.backend)
-    known = BACKENDS[plan.backend].settings
-    for key, value in plan.settings.items():
-        demand(key in known and known[key](value), key, value)
+    backend = BACKENDS[plan.backend]
+    _demand_settings(backend.settings, plan.settings, "")
+    for node in plan.nodes.values():
+        _demand_settings(backend.node_settings, node.settings, f"nodes.{node.name}.")
+
+
+def _demand_settings(known: Settings, given: Mapping[str, Any], label: str) -> None:
+    for key, value in given.items():
+        demand(key in known and known[key](value), label + key, value)
     for key in known:
-        demand(key in plan.settings, key, None)
+        demand(key in given, label + key, None)
+
+
+def main_kind(kind: str) -> str:
+    """Return the kind of MAIN_KINDS that stands for one of KINDS."""
+    return KINDS[kind].like or kind
 
 
 def entries_by_kind(state: State) -> dict[str, Entries]:
-    """Return the entries of `state` for each of KINDS."""
-    found: dict[str, Entries] = {name: {} for name in KINDS}
+    """Return the entries of `state` for each of MAIN_KINDS."""
+    found: dict[str, Entries] = {name: {} for name in MAIN_KINDS}
     for key, entry in state.entries.items():
-        found[state.links[key[0]].kind][key] = entry
+        found[main_kind(state.links[key[0]].kind)][key] = entry
+    return found
+
+
+def boot_files(state: State) -> dict[str, str]:
+    """Return name -> text of the boot files that set the entries of all devices."""
+    return {
+        MAIN_KINDS[name].boot_file: MAIN_KINDS[name].boot_text(
+            {
+                device: link
+                for device, link in state.links.items()
+                if link.kind in KINDS and main_kind(link.kind) == name
+            },
+            entries,
+        )
+        for name, entries in entries_by_kind(state).items()
+    }
+
+
+def secrets_on(name: str, tools: HostTools) -> Secrets:
+    """Return the secret files of network `name` that are on the host, of all backends."""
+    found: Secrets = {}
+    for backend in BACKENDS.values():
+        found.update(backend.secrets_on(name, tools))
     return found
 
 

@@ -57,11 +57,13 @@ class Narrowest(NamedTuple):
 class HostView:
     """One host's view of the underlay; `underlay` maps the family (4 or 6) to our address.
 
-    `ways` maps a peer's address to the way there; addresses without a route are missing.
+    `ways` maps a peer's address to the way there; addresses without a route are missing. `facts`
+    are what the plan's backend has asked of the host (backends/base.py).
     """
 
     underlay: dict[int, Underlay] = field(default_factory=dict)
     ways: dict[str, Way] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
     def on_link_device(self, address: str) -> str:
         """Return the device over which `address` is reached without a router, or ""."""

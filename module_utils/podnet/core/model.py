@@ -7,6 +7,7 @@ validates them again (`Plan.from_document`), because they end up in batch files.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 import socket
@@ -36,7 +37,7 @@ _DIR = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
 #: A repair interval: a number with one unit of systemd.time(7); without a unit it is seconds.
 INTERVAL = re.compile(r"[0-9]{1,6}(s|sec|m|min|h|d)?\Z")
 #: A setting of a backend that is text.
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+=-]{0,99}\Z")
+_WORD = re.compile(r"[A-Za-z0-9\[:][A-Za-z0-9_.:/+=\[\]-]{0,299}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
@@ -67,6 +68,19 @@ def is_directory(text: object) -> bool:
 def is_mac(text: object) -> bool:
     """Whether `text` is a unicast MAC address in the kernel's spelling (lower case, colons)."""
     return isinstance(text, str) and _MAC.match(text) is not None and not int(text[1], 16) & 1
+
+
+def is_key(text: object) -> bool:
+    """Whether `text` is a key of 32 bytes in base64 (RFC 4648), as wg(8) prints it."""
+    try:
+        return isinstance(text, str) and len(text) == 44 and _key_text(text) == text
+    except ValueError:
+        return False
+
+
+def _key_text(text: str) -> str:
+    raw = base64.b64decode(text, validate=True)
+    return base64.b64encode(raw).decode() if len(raw) == 32 else ""
 
 
 def pack(address: str) -> bytes:
@@ -143,6 +157,8 @@ class Node:
     the entries of LEAVABLE that podnet must not touch on this node. `adopt`: podnet takes over what
     flannel made there. `manage_neighbours`: podnet raises the kernel's limits of its neighbour
     tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
+    `key` is the public key by which peers know the node, "" where the backend has none or the host
+    has not made it yet; `settings` are the backend's own, as in `Plan`.
     """
 
     name: str
@@ -159,6 +175,8 @@ class Node:
     adopt: bool = False
     manage_neighbours: bool = False
     repair_interval: str = ""
+    key: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,7 +222,7 @@ class Plan:
             entry: dict[str, Any] = {
                 key: value
                 for key, value in vars(node).items()
-                if value not in ("", None, ()) and value is not False and key != "endpoints"
+                if value not in ("", None, (), {}) and value is not False and key != "endpoints"
             }
             if node.leave_alone:
                 entry["leave_alone"] = list(node.leave_alone)
@@ -260,7 +278,7 @@ class Plan:
         demand(is_network_name(self.backend), "backend", self.backend)
         for key, value in self.settings.items():
             demand(_NAME.match(key.replace("_", "-")) is not None, "settings", key)
-            demand(_is_safe(value), key, value)
+            demand(is_safe(value), key, value)
         demand(self.underlay in (4, 6), "underlay", self.underlay)
         demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
         demand(
@@ -319,6 +337,11 @@ def node_validate(node: Node) -> None:
         label + ".repair_interval",
         node.repair_interval,
     )
+    demand(node.key == "" or is_key(node.key), label + ".key", node.key)
+    demand(isinstance(node.settings, dict), label + ".settings", node.settings)
+    for key, value in node.settings.items():
+        demand(_NAME.match(str(key).replace("_", "-")) is not None, label + ".settings", key)
+        demand(is_safe(value), f"{label}.{key}", value)
     for endpoint in node.endpoints:
         demand(is_interface_name(endpoint.name), label + ".endpoints", endpoint.name)
         for address, family in ((endpoint.address, 4), (endpoint.address6, 6)):
@@ -345,7 +368,8 @@ def _is_cidr(text: object, family: int) -> bool:
         return False
 
 
-def _is_safe(value: object) -> bool:
+def is_safe(value: object) -> bool:
+    """Whether `value` may be a setting of a backend: a truth value, a number, or a safe word."""
     return isinstance(value, (bool, int)) or (
         isinstance(value, str) and (value == "" or _WORD.match(value) is not None)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import socket
 from dataclasses import dataclass
-from typing import Mapping, Protocol, Sequence
+from typing import Any, Mapping, Protocol, Sequence
 
 from .model import pack, split_cidr, unpack
 
@@ -36,6 +36,10 @@ class Addressed(Protocol):
     @property
     def ip6_prefix(self) -> int | None:
         """The prefix length of that."""
+
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """Its variables that may differ between hosts, named without ``podnet_``."""
 
 
 def span(cidr: str) -> tuple[int, int]:

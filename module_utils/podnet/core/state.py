@@ -28,7 +28,9 @@ class Change(NamedTuple):
     `tool` tells what `lines` are. "ip", "bridge", "nft": lines of a batch for that program. "pod":
     the path of a network namespace, and an ip batch line to run in it. "iptables": whole commands.
     "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their contents are in
-    the state that the change leads to. Otherwise it is the tool of a `Leftover`.
+    the state that the change leads to. "secret": the path of a file that only root may read.
+    "command": a whole command, its words with one blank between them. Otherwise it is a tool of
+    backends/registry.py, or that of a `Leftover`.
     """
 
     tool: str
@@ -132,7 +134,9 @@ class State:
     chains; "netdev NAME" where its family is not inet. `accepts` -> the handles that nft knows the
     rule by, () in a desired state. `leftovers`: what another tool left, as a message names it ->
     how to remove it. `files`: path -> content, where "-> PATH" means a symbolic link. `boot`: the
-    files that rebuild the network at boot, name -> content; they are replaced as one.
+    files that rebuild the network at boot, name -> content; they are replaced as one. `secrets`:
+    path of a file that only root may read -> what is in it, in words that may be shown; `contents`
+    are the contents of those files, as far as they are known, and are compared and shown nowhere.
     """
 
     links: dict[str, Link] = field(default_factory=dict)
@@ -147,6 +151,8 @@ class State:
     leftovers: dict[str, Leftover] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     boot: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def copy(self) -> State:
         """Return a state whose dicts can be changed without changing this one's."""

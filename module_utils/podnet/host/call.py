@@ -6,7 +6,7 @@ That is endpoints and CNI configuration, and the release of the run's claim on t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from ..core.errors import PodnetError
 from ..core.model import Plan
@@ -25,7 +25,7 @@ class CallOptions:
     `timeout` is how long a timed rollback waits for its confirmation, in seconds. `confirming`:
     this call confirms an earlier one. `attach`: endpoints and CNI, too. `run` is the run that the
     call belongs to, `over` are runs that have ended. `proof` is host -> what its call for `prepare`
-    returned as proof, None for a switch without proof.
+    returned as proof, None for a switch without proof. `secrets` are as in `converge`.
     """
 
     phase: str
@@ -37,6 +37,7 @@ class CallOptions:
     over: Sequence[str]
     proof: dict[str, Any] | None
     force_unproven: bool
+    secrets: Mapping[str, str]
 
 
 class Done(NamedTuple):
@@ -62,6 +63,7 @@ def present(plan: Plan, node: str, asked: CallOptions) -> Done:
         over=asked.over,
         proof=asked.proof,
         force_unproven=asked.force_unproven,
+        secrets=asked.secrets,
     )
     result = {
         **_result(done),

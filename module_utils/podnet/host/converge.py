@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
+from ..backends.registry import BACKENDS
 from ..core.errors import PodnetError, message
 from ..core.model import Plan
 from ..core.state import Change, State
@@ -18,12 +19,12 @@ from ..kernel import adopt as flannel
 from ..kernel import apply as edge
 from ..kernel import observe as eyes
 from ..kernel import pods, services
-from ..kernel.run import demand_root
+from ..kernel.run import TOOLS, demand_root
 from ..state import forwarding, phases, record
 from ..state.diff import changes, leftovers
 from . import rollback
 from . import switch_proof as proofs
-from .look import Look, look, read_files
+from .look import Look, add_secrets, look, read_files
 from .target import (
     NetworkResult,
     begin,
@@ -48,6 +49,7 @@ def converge(
     over: Sequence[str] = (),
     proof: Mapping[str, Any] | None = None,
     force_unproven: bool = False,
+    secrets: Mapping[str, str] | None = None,
 ) -> NetworkResult:
     """Bring this host to the end of `phase`; with `check` only say what that would change.
 
@@ -56,7 +58,8 @@ def converge(
 
     `proof` is what all hosts returned as proof at the end of `prepare`; None switches without
     proof. `shift` is refused on a host whose new routes are not proven, unless `force_unproven`
-    (see `switch_proof.Proof`).
+    (see `switch_proof.Proof`). `secrets` are those that the controller has sent, by the plan's
+    setting that they belong to.
 
     A change that may cut the SSH session off is undone after `timeout` seconds unless a second
     call, with `confirming`, comes in over a fresh connection; only that call writes the boot files.
@@ -80,10 +83,14 @@ def converge(
         seen = look(plan, name)
         seen.warnings.extend(notes)
         asked = None
+        if phase == phases.SHIFT and not confirming:
+            seen.warnings.extend(BACKENDS[plan.backend].warm_up(plan, seen.node, TOOLS))
         if phase == phases.SHIFT and proof is not None and not confirming:
             asked = proofs.Proof(seen, proof, force_unproven)
             seen.warnings.extend(asked.new_way())
         after = target(seen, phase)
+        contents = BACKENDS[plan.backend].secret_contents(plan, TOOLS, secrets or {})
+        after.contents = {**seen.before.contents, **contents}
         result = begin(seen, changes(seen.before, after))
         if result.changed:
             # Until the phase is done, and after it was undone, devices from before may exist, too.
@@ -107,6 +114,7 @@ def converge(
                 rollback.note_written(plan.name, _written_ahead(plan.name))
                 # Boot files and units are written only when the change is confirmed.
                 after.files, after.boot = begun.files, begun.boot
+                after.secrets = {**begun.secrets, **after.secrets}
                 after.leftovers = begun.leftovers
             result.warnings += _apply_or_undo(seen, begun, after, asked)
             _demand_reached(seen, after)
@@ -126,7 +134,9 @@ def _arm(seen: Look, after: State, timeout: int, confirming: bool) -> None:
             "rebooted meanwhile, into its state from before. Nothing was changed; run again"
         )
     way_back = [
-        change for change in changes(after, seen.before) if change.tool not in ("file", "boot")
+        change
+        for change in changes(after, seen.before)
+        if change.tool not in ("file", "boot", "secret")
     ]
     kept = {path: files.read_text(path) for path in _written_ahead(seen.plan.name)}
     rollback.arm(seen.plan.name, way_back, kept, timeout)
@@ -239,6 +249,7 @@ def _observe_again(seen: Look, after: State) -> State:
     after.ports = {name: port for name, port in after.ports.items() if name in state.ports}
     state.files = dict(read_files(list(after.files) + list(seen.before.files)))
     state.boot = boot.read(seen.plan.name)
+    add_secrets(state, seen.plan.name)
     return state
 
 
@@ -318,6 +329,7 @@ def _removal(name: str) -> tuple[NetworkResult, State]:
     own = [record_file.path(name), *boot.own_paths(name)]
     before.files = dict(read_files([*own, *map(files.beside, own)]))
     before.boot = boot.read(name)
+    add_secrets(before, name)
     # Sysctls of devices that are gone cannot be put back.
     after = State(sysctls={key: val for key, val in restorable.items() if key in before.sysctls})
     return NetworkResult(changes(before, after), warnings), after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.registry import KINDS, entries_by_kind
+from ..backends.registry import KINDS, MAIN_KINDS, entries_by_kind
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name
 from ..core.state import Link, State
@@ -55,8 +55,8 @@ def plain(state: State) -> dict[str, Any]:
         "accepts": sorted(" ".join(one) for one in state.accepts),
         "boot": dict(state.boot),
         **{
-            KINDS[name].entries: [
-                KINDS[name].plain_entry(key, entry) for key, entry in sorted(entries.items())
+            MAIN_KINDS[name].entries: [
+                MAIN_KINDS[name].plain_entry(key, entry) for key, entry in sorted(entries.items())
             ]
             for name, entries in entries_by_kind(state).items()
         },

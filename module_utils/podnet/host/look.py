@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
-from ..backends.registry import BACKENDS, KINDS, is_same_device
+from ..backends.registry import BACKENDS, KINDS, is_same_device, secrets_on
 from ..core import host_view as underlay
 from ..core.errors import PodnetError
 from ..core.host_view import HostView
@@ -68,7 +69,10 @@ def look(plan: Plan, name: str) -> Look:
     adoption = _meet_flannel(plan, node, links, known)
     ours |= adoption.devices
     podnets = _all_podnet(links) | ours
-    host = ways.view(plan, node, links, podnets)
+    host = replace(
+        ways.view(plan, node, links, podnets),
+        facts=BACKENDS[plan.backend].facts(plan, node, run.TOOLS),
+    )
     problems = [
         *_taken_names(plan, node, links, ours),
         *underlay.problems(plan, node, host, podnets),
@@ -101,6 +105,7 @@ def look(plan: Plan, name: str) -> Look:
     in_way, idle = judge(plan, node, foreign)
     problems += in_way
     notes += [*idle, *underlay.notes(plan, node, host)]
+    notes += BACKENDS[plan.backend].notes(plan, node, host)
     _recognise_renamed(before, final)
     restored = {
         key: val
@@ -112,8 +117,7 @@ def look(plan: Plan, name: str) -> Look:
     problems += _stranded_pods(node, before, final)
     warnings = [*_forward(plan, node, seen, before, final), *crowded]
     managers = _managers(node)
-    before.files = dict(read_files([*_own_files(plan.name, managers), record_file.path(plan.name)]))
-    before.boot = boot.read(plan.name)
+    _add_files(before, plan.name, managers)
     held = adopt.held_mac(plan, known, before, final)
     switching = _is_switching(plan, known, adoption, before, final)
     notes += [adopt.advice(node, held)] if held and adoption.active else []
@@ -238,6 +242,22 @@ def _own_files(name: str, managers: frozenset[str]) -> list[str]:
 def bridge_mtu(plan: Plan, node_name: str) -> int:
     """Return the MTU, in bytes, that the bridge has once the network is as the plan wants it."""
     return look(plan, node_name).final.links[plan.bridge].mtu
+
+
+def _add_files(before: State, name: str, managers: frozenset[str]) -> None:
+    """Add to `before` the files of network `name`."""
+    before.files = dict(read_files([*_own_files(name, managers), record_file.path(name)]))
+    before.boot = boot.read(name)
+    add_secrets(before, name)
+
+
+def add_secrets(state: State, name: str) -> None:
+    """Add to `state` the files of network `name` that only root may read."""
+    state.secrets = secrets_on(name, run.TOOLS)
+    for path in state.secrets:
+        text = files.read_text(path)
+        if text is not None:
+            state.contents[path] = text
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Mapping, Sequence
 
+from ..backends.registry import TOOLS
 from ..core.errors import PodnetError
 from ..core.state import BRIDGE, Change, State, route_device
 from ..keep import files
@@ -189,7 +190,9 @@ def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
             lines += [f"{tool} -force -batch - <<'EOF'", *parts, "EOF"]
         elif tool == "nft":
             lines += ["nft -f - <<'EOF'", *parts, "EOF"]
-        elif tool == "iptables":
+        elif tool in TOOLS:
+            lines += [" ".join(map(shlex.quote, argv)) for argv in TOOLS[tool](parts)]
+        elif tool in ("iptables", "command"):
             lines += [" ".join(shlex.quote(word) for word in part.split(" ")) for part in parts]
         elif tool == "pod":
             for namespace, line in zip(parts[::2], parts[1::2]):

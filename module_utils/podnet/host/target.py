@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Sequence
 
-from ..backends.registry import BACKENDS
+from ..backends.registry import BACKENDS, TOOLS
 from ..core.state import Change, State
 from ..keep import boot, record_file, repair
 from ..kernel import observe as eyes
@@ -166,7 +166,9 @@ def changed_files(todo: Sequence[Change]) -> list[str]:
 def commands(todo: Sequence[Change], most: int) -> list[str]:
     """Return the first `most` commands behind a list of changes, for people to read."""
     lines = [
-        f"{change.tool} {line}" if change.tool in ("ip", "bridge") else f"{change.tool}: {line}"
+        f"{change.tool} {line}"
+        if change.tool in ("ip", "bridge", *TOOLS)
+        else f"{change.tool}: {line}"
         for change in todo
         for line in change.lines
     ]

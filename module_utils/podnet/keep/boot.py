@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Iterable
 
-from ..backends.registry import KINDS, entries_by_kind
+from ..backends.registry import MAIN_KINDS, boot_files
 from ..core.errors import PodnetError
 from ..core.host_view import HostView
 from ..core.state import State
@@ -163,10 +163,7 @@ def render(state: State) -> dict[str, str]:
         "routes.batch": _text(routes),
         "tables.nft": _text(tables),
         "accepts": _text(" ".join(one) for one in state.accepts),
-        **{
-            KINDS[name].boot_file: KINDS[name].boot_text(entries)
-            for name, entries in entries_by_kind(state).items()
-        },
+        **boot_files(state),
     }
 
 
@@ -184,7 +181,7 @@ def by_address(contents: dict[str, str], host: HostView) -> dict[str, str]:
         device = re.escape(own.holder)
         key = re.escape(own.holder.replace(".", "/"))
         before = dict(result)
-        for file in ("routes.batch", *(kind.boot_file for kind in KINDS.values())):
+        for file in ("routes.batch", *(kind.boot_file for kind in MAIN_KINDS.values())):
             text = result.get(file, "")
             result[file] = re.sub(
                 rf" (dev|via) {device}(?= |$)", rf" \1 @{family}", text, flags=re.M

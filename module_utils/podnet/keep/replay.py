@@ -6,7 +6,7 @@ Python. A host has one copy, which serves all its networks.
 
 from __future__ import annotations
 
-from ..backends.registry import KINDS
+from ..backends.registry import MAIN_KINDS
 from .files import STATE
 from .lock import DIRECTORY
 
@@ -220,6 +220,7 @@ settings() {
 replay() {
   status=0
   settings || status=1
+@MAKE
   missing <devices.batch | ip -force -batch - || status=1
   settings || status=1
   @REPLAY
@@ -287,8 +288,9 @@ exit $status
 #: It reads the files that `boot.render` and `state.endpoint_diff.boot_files` make; it skips empty
 #: ones.
 SCRIPT = (
-    _TEMPLATE.replace("@SHOW", "\n    ".join(kind.show for kind in KINDS.values()))
-    .replace("@REPLAY", "\n  ".join(kind.replay for kind in KINDS.values()))
+    _TEMPLATE.replace("@SHOW", "\n    ".join(kind.show for kind in MAIN_KINDS.values()))
+    .replace("@MAKE\n", "".join(f"  {kind.make}\n" for kind in MAIN_KINDS.values() if kind.make))
+    .replace("@REPLAY", "\n  ".join(kind.replay for kind in MAIN_KINDS.values()))
     .replace("@STATE", STATE)
     .replace("@RUN", DIRECTORY)
 )

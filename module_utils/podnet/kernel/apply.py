@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Sequence
 
+from ..backends.registry import TOOLS
 from ..core.errors import PodnetError
 from ..core.state import Change, State
 from ..keep import files
@@ -33,9 +34,12 @@ def apply(changes: Sequence[Change], after: State) -> None:
             # Pairs of lines: a namespace, and what to run there. Each takes a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
                 batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
-        elif tool in ("iptables", "sysctl", "file"):
+        elif tool in ("iptables", "command", "sysctl", "file", "secret"):
             for line in lines:
                 _one(tool, line, after)
+        elif tool in TOOLS:
+            for argv in TOOLS[tool](lines):
+                _command(argv)
         elif tool != "boot":
             for change in group:
                 _take_away(tool, change.lines)
@@ -59,8 +63,10 @@ def batch(argv: list[str], lines: Sequence[str]) -> None:
 
 
 def _one(tool: str, line: str, after: State) -> None:
-    if tool == "iptables":
+    if tool in ("iptables", "command"):
         _command(line.split(" "))
+    elif tool == "secret":
+        _write_secret(line, after)
     elif tool == "sysctl":
         _write_sysctl(line)
     else:
@@ -86,6 +92,15 @@ def _write_sysctl(line: str) -> None:
         sysctl_path(key).write_text(value)
     except OSError as error:
         raise PodnetError(f"sysctl {key}={value}: {error.strerror}") from error
+
+
+def _write_secret(path: str, after: State) -> None:
+    if path not in after.secrets:
+        files.remove_file(path)
+    elif path in after.contents:
+        files.write_text(path, after.contents[path], 0o600)
+    else:
+        raise PodnetError(f"{path}: its content is not known on this host")
 
 
 def _write_file(path: str, contents: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
+from ..backends.base import DeviceKind
 from ..backends.registry import KINDS
 from ..core import schema
 from ..core.errors import PodnetError
@@ -20,7 +21,7 @@ from ..firewall.forward import Forwarder
 from ..state.diff import full_name
 from ..state.nft_rule import text as rule_text
 from . import forward
-from .run import nft_document, read_json, run
+from .run import TOOLS, nft_document, read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
 #: Number -> the name that podnet's own commands use (/etc/iproute2/rt_protos, rt_scopes); other
@@ -86,9 +87,15 @@ def parse_link(link: dict[str, Any]) -> Link:
         mac=link.get("address", ""),
         alias=link.get("ifalias", ""),
         up="UP" in link.get("flags", ()),
-        options=kind.options(info.get("info_data", {})) if kind else "",
+        options=_options(kind, link) if kind else "",
         ifindex=link["ifindex"],
     )
+
+
+def _options(kind: DeviceKind, link: dict[str, Any]) -> str:
+    found = [kind.options(link["linkinfo"].get("info_data", {}))]
+    found.append(kind.own_options(link["ifname"], TOOLS))
+    return " ".join(one for one in found if one)
 
 
 def parse_addresses(link: dict[str, Any], cidrs: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -289,7 +296,7 @@ def observe(
             if kind:
                 if kind.has_mac:
                     state.neighbours.update(read_neighbours(device))
-                state.entries.update(kind.read(device, read_json))
+                state.entries.update(kind.read(device, TOOLS))
             elif state.links[device].kind == BRIDGE:
                 state.ports.update(ports_of(links, device))
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})

@@ -6,12 +6,17 @@ import json
 import os
 import re
 import shutil
+import socket
+import stat
 import subprocess
 from pathlib import Path
 from typing import IO, Any, Callable, Sequence
 
+from ..backends.base import HostTools
+from ..backends.registry import PACKAGES
 from ..core import schema
 from ..core.errors import PodnetError
+from ..keep.files import read_text
 from ..keep.lock import handles
 
 #: Seconds. The tools answer in milliseconds; one that hangs must not hold the host's lock for ever.
@@ -27,6 +32,8 @@ _PACKAGES = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "systemctl": "systemd",
+    "systemd-run": "systemd",
+    **PACKAGES,
 }
 
 
@@ -157,6 +164,28 @@ def nft_document(argv: Sequence[str], output: str) -> Any:
             "nftables 0.9.3 or newer, built with JSON"
         ) from error
     return document
+
+
+def _output(argv: Sequence[str], stdin: str) -> str | None:
+    result = run(argv, stdin=stdin or None)
+    return result.output if result.code == 0 else None
+
+
+def _mode(path: str) -> int:
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
+def _resolve(name: str, family: int) -> list[str]:
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    try:
+        found = socket.getaddrinfo(name, None, families[family], socket.SOCK_DGRAM)
+    except OSError:
+        return []
+    return sorted({str(one[4][0]) for one in found})
+
+
+#: How a backend reads this host.
+TOOLS = HostTools(read_json, _output, read_text, _mode, _resolve)
 
 
 def demand_root() -> None:

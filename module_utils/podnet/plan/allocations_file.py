@@ -18,7 +18,7 @@ from typing import Callable
 
 from ..core.edition import NONE, Edition
 from ..core.errors import PodnetError
-from ..core.model import is_network_name, pack, split_cidr
+from ..core.model import is_key, is_network_name, pack, split_cidr
 from . import checks
 from .allocation import Pool
 
@@ -57,6 +57,7 @@ _STRING = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'"
 _SETTING = re.compile(rf"    ([a-z_0-9]+):(?:[ ]+({_STRING}|[^ #\"'][^ ]*))?{_END}\Z")
 _NODE = re.compile(rf"      ({_STRING}|[^ #\"'{{}}\[\]][^ ]*):[ ]+\{{([^{{}}]*)\}}{_END}\Z")
 _SUBNET = re.compile(r"[ ]*(subnet6?):[ ]+([\"']?)([0-9a-f.:]+/[0-9]+)\2[ ]*\Z")
+_KEY = re.compile(r"[ ]*key:[ ]+([\"'])([^\"']*)\1[ ]*\Z")
 _NUMBER = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
 _GENERATION = re.compile(r"[1-9][0-9]{0,8}\Z", re.ASCII)
 
@@ -66,7 +67,8 @@ class Allocations:
     """The content of the file. `nodes` maps a host's name to (subnet, subnet6); "" is none.
 
     The CIDRs and prefix lengths are those that the subnets were carved from ("" and 0 without that
-    family). `edition` identifies this version of the file; comparisons leave it out.
+    family). `keys` maps nodes to their public keys, for a backend that has some. `edition`
+    identifies this version of the file; comparisons leave it out.
     """
 
     network: str
@@ -75,6 +77,7 @@ class Allocations:
     cluster_cidr6: str = ""
     node_prefix6: int = 0
     nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     edition: Edition = field(default=NONE, compare=False)
 
 
@@ -108,6 +111,7 @@ def _content(allocations: Allocations) -> list[str]:
     for name, (subnet, subnet6) in sorted(allocations.nodes.items(), key=_order):
         parts = [f"subnet: {subnet}"] if subnet else []
         parts += [f'subnet6: "{subnet6}"'] if subnet6 else []
+        parts += [f'key: "{allocations.keys[name]}"'] if name in allocations.keys else []
         lines.append(f"      {_quoted(name)}: {{{', '.join(parts)}}}")
     return lines
 
@@ -152,6 +156,7 @@ class _Reader:
         self.line = 0
         self.settings: dict[str, str] = {}
         self.nodes: dict[str, tuple[str, str]] = {}
+        self.keys: dict[str, str] = {}
         self.lines: dict[str, int] = {}
         self.step: Callable[[str], None] = self._outer
 
@@ -203,13 +208,29 @@ class _Reader:
         if name in self.nodes:
             raise self._wrong(f"{name} is there twice, first in line {self.lines[name]}")
         given = {"subnet": "", "subnet6": ""}
+        self.lines[name] = self.line
         for part in found[2].split(","):
+            key = _KEY.match(part)
+            if key and name not in self.keys:
+                self._take_key(name, key[2])
+                continue
             pair = _SUBNET.match(part)
             if not pair or given[pair[1]]:
                 raise self._wrong(f"{name} must have a subnet, a subnet6 or both, not {_cut(part)}")
             given[pair[1]] = pair[3]
+        if not any(given.values()):
+            raise self._wrong(f"{name} must have a subnet, a subnet6 or both")
         self.nodes[name] = (given["subnet"], given["subnet6"])
-        self.lines[name] = self.line
+
+    def _take_key(self, name: str, key: str) -> None:
+        if not is_key(key):
+            raise self._wrong(f"{name}: {_cut(key)} is no public key (32 bytes in base64)")
+        other = next((one for one, known in self.keys.items() if known == key), name)
+        if other != name:
+            raise self._wrong(
+                f"{name} has the public key of {other}, first in line {self.lines[other]}"
+            )
+        self.keys[name] = key
 
     def _text(self, text: str) -> str:
         try:
@@ -226,7 +247,9 @@ class _Reader:
             )
         if not is_network_name(settings.get("network")):
             raise self._wrong(f"network {_cut(settings.get('network', ''))} is not a name", 1)
-        allocations = Allocations(settings["network"], nodes=self.nodes, edition=self._edition())
+        allocations = Allocations(
+            settings["network"], nodes=self.nodes, keys=self.keys, edition=self._edition()
+        )
         for family, suffix in ((4, ""), (6, "6")):
             cidr = settings.get("cluster_cidr" + suffix, "")
             prefix = settings.get("node_prefix" + suffix, "")

@@ -9,9 +9,10 @@ raised, so that one run shows them all.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
 
+from ..backends.planners import PLANNERS
 from ..core import model
 from ..core.errors import PodnetError
 from ..core.text import listed
@@ -53,7 +54,10 @@ class Problems:
 
 @dataclass(frozen=True)
 class InventoryHost:
-    """One host's own values, canonical; "" or None where the inventory gives none."""
+    """One host's own values, canonical; "" or None where the inventory gives none.
+
+    `own` are all of them that are set, named without ``podnet_``.
+    """
 
     name: str
     ip: str = ""
@@ -69,6 +73,7 @@ class InventoryHost:
     adopt: bool = False
     manage_neighbours: bool = False
     repair_interval: str = ""
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class _Network:
         try:
             return BY_NAME[variable].check(value)
         except ValueError as error:
-            self.problems.add(f"{variable}: {checks.show(value)} {error}")
+            self.problems.add(f"{variable}: {BY_NAME[variable].show(value)} {error}")
             return _UNSET
 
     def _differs(self, host: str, variable: str, value: Any) -> None:
@@ -148,9 +153,10 @@ class _Network:
         except ValueError:
             pass
         self.differing.add(variable)
+        show = BY_NAME[variable].show
         self.problems.add(
             f"{variable}: must be equal on all hosts, but {self.first[variable]} has"
-            f" {checks.show(self.raw[variable])} and {host} has {checks.show(value)}: set it for"
+            f" {show(self.raw[variable])} and {host} has {show(value)}: set it for"
             " the group podnet_nodes, not for a host"
         )
 
@@ -176,7 +182,8 @@ class _Network:
             if variable not in raw and variable not in (raw.get("undefined") or {}):
                 self.problems.add(
                     f"{variable}: must be equal on all hosts, but {self.first[variable]} has"
-                    f" {checks.show(self.raw[variable])} and {raw.get('name')} has none: set it"
+                    f" {BY_NAME[variable].show(self.raw[variable])} and {raw.get('name')} has none:"
+                    " set it"
                     " for the group podnet_nodes, not for a host"
                 )
                 return
@@ -193,7 +200,7 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         if variable is None:
             if not key.startswith("podnet_"):
                 continue
-            hint = checks.closest(key, list(BY_NAME))
+            hint = _no_variable(key) or checks.closest(key, list(BY_NAME))
             problems.add(f"{name}: {checks.show(key)[1:-1]} is not a variable of podnet{hint}")
         elif not variable.per_host:
             network.take(name, key, value)
@@ -201,7 +208,7 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
             try:
                 own[key] = variable.check(value)
             except ValueError as error:
-                problems.add(f"{name}: {key}: {checks.show(value)} {error}")
+                problems.add(f"{name}: {key}: {variable.show(value)} {error}")
                 own[key] = None
     undefined = raw.get("undefined") or {}
     for key, reason in undefined.items():
@@ -224,6 +231,20 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         adopt=bool(own.get("podnet_adopt")),
         manage_neighbours=bool(own.get("podnet_manage_neighbours")),
         repair_interval=own.get("podnet_repair_interval") or "",
+        own={key[len("podnet_") :]: value for key, value in own.items()},
+    )
+
+
+def _no_variable(key: str) -> str:
+    """Return why a backend has no such variable, "" if there is nothing to say of it."""
+    return next(
+        (
+            f": {why}"
+            for planner in PLANNERS.values()
+            for last, why in planner.no_variables.items()
+            if key.endswith(f"_{last}") and any(one in key for one in planner.prefixes)
+        ),
+        "",
     )
 
 
@@ -265,6 +286,15 @@ def _demand_unique_names(hosts: Sequence[InventoryHost], problems: Problems) -> 
         if host.name in seen:
             problems.add(f"{host.name}: named twice in podnet_nodes")
         seen.add(host.name)
+
+
+def place(host: Mapping[str, Any]) -> str:
+    """Return the path of the allocations file by one host's raw variables alone, "" if unknown."""
+    said = host.get("podnet_allocations_file")
+    directory = host.get("inventory_dir")
+    if isinstance(said, str) and said:
+        return said
+    return f"{directory.rstrip('/')}/{ALLOCATIONS_FILE}" if isinstance(directory, str) else ""
 
 
 def _beside_inventory(raw_hosts: Sequence[Mapping[str, Any]], problems: Problems) -> str:

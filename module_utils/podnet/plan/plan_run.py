@@ -12,8 +12,8 @@ from ..core.errors import PodnetError
 from . import allocations_store as store
 from . import plan_report
 from .allocations_file import Allocations, digest, parse, render
-from .inventory import Inventory, read_inventory
-from .planning import PlanningResult, make_plan
+from .inventory import Inventory, place, read_inventory
+from .planning import PlanningResult, keyless, make_plan
 
 
 def run(
@@ -21,25 +21,28 @@ def run(
     allocations_file: str = "",
     release: Sequence[str] = (),
     write: bool = True,
+    *,
     wait: float = 10.0,
+    keys: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Plan the network and write its allocations file; return the result of `podnet_plan`.
 
     `hosts` is as read_inventory takes it; `release` are hosts whose subnets are given free. Nothing
     is written when anything is wrong (PodnetError), when `write` is false, or when the file needs
-    no change. `wait`: how many seconds to wait for another run that has locked the file.
+    no change. `wait`: how many seconds to wait for another run that has locked the file. `keys`
+    are public keys that hosts have told: host -> key.
     """
     inventory = read_inventory(hosts, allocations_file)
     path = inventory.allocations_file
     before = store.load(path)
-    outcome, after = _plan(inventory, before, release)
+    outcome, after = _plan(inventory, before, release, keys)
     if after != before and write:
         with store.locked(path, wait):
             # Another run may have carved subnets since the first look.
             again = store.load(path)
             if again != before:
                 before = again
-                outcome, after = _plan(inventory, before, release)
+                outcome, after = _plan(inventory, before, release, keys)
             if after != before:
                 store.save(path, after)
     result = {**_result(outcome, path, before, after), "release": list(release)}
@@ -73,6 +76,48 @@ def keep(kept: Mapping[str, Any], write: bool = True, wait: float = 10.0) -> dic
     return result
 
 
+def forget(
+    hosts: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    allocations_file: str = "",
+    *,
+    write: bool = True,
+    wait: float = 10.0,
+) -> dict[str, Any]:
+    """Take the public keys of the hosts `names` out of the allocations file.
+
+    Their private keys are gone, so the next run must ask for new ones. `hosts` is as in `run`, and
+    the inventory need not be right. Raises PodnetError for a file that is damaged or locked.
+    """
+    path = allocations_file or next(
+        (one for host in hosts if host.get("name") in names for one in (place(host),) if one), ""
+    )
+    before = store.load(path) if path else None
+    after = before and _without_keys(before, path, names)
+    changed = after != before
+    if changed and write:
+        with store.locked(path, wait):
+            before = store.load(path) or ""
+            after = _without_keys(before, path, names)
+            store.save(path, after)
+    result: dict[str, Any] = {"changed": changed, "allocations_file": path}
+    if changed:
+        result["diff"] = _diff(path, before, after or "")
+    return result
+
+
+def _without_keys(text: str, path: str, names: Sequence[str]) -> str:
+    recorded = parse(text, path)
+    left = {name: key for name, key in recorded.keys.items() if name not in names}
+    if left == recorded.keys:
+        return text
+    after = replace(recorded, keys=left)
+    old = recorded.edition
+    if old.id:
+        after.edition = Edition(old.id, old.generation + 1, digest(after))
+    return render(after)
+
+
 def _demand_same(path: str, text: str | None, found: str) -> None:
     if _hash(text) != found:
         raise PodnetError(
@@ -86,14 +131,17 @@ def _hash(text: str | None) -> str:
 
 
 def _plan(
-    inventory: Inventory, text: str | None, release: Sequence[str]
+    inventory: Inventory,
+    text: str | None,
+    release: Sequence[str],
+    keys: Mapping[str, str] | None = None,
 ) -> tuple[PlanningResult, str]:
     """Return the plan and the text that the allocations file must have.
 
     Where its content does not change it keeps its text: people may reorder or comment it.
     """
     recorded = None if text is None else parse(text, inventory.allocations_file)
-    outcome = make_plan(inventory, recorded, release)
+    outcome = make_plan(inventory, recorded, release, keys)
     edition = _edition(recorded, outcome)
     outcome = replace(
         outcome,
@@ -153,6 +201,7 @@ def _result(outcome: PlanningResult, path: str, before: str | None, after: str) 
         "direct": plan_report.direct_pairs(outcome),
         "allocations_file": path,
         "edition": outcome.plan.edition._asdict(),
+        "keyless": keyless(outcome.plan),
         "keep": {"path": path, "found": _hash(before), "text": "" if before == after else after},
     }
     if before != after:

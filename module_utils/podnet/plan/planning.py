@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 from ..backends.planners import PLANNERS
+from ..backends.registry import BACKENDS
 from ..core.endpoints import place_problem
 from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
 from ..core.segments import Segments, segments
+from ..core.text import listed
 from . import subnets, underlay
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems
@@ -38,9 +40,15 @@ class PlanningResult:
 
 
 def make_plan(
-    inventory: Inventory, recorded: Allocations | None, release: Sequence[str] = ()
+    inventory: Inventory,
+    recorded: Allocations | None,
+    release: Sequence[str] = (),
+    keys: Mapping[str, str] | None = None,
 ) -> PlanningResult:
-    """Plan the network. Raises PodnetError with everything that is in the way."""
+    """Plan the network. Raises PodnetError with everything that is in the way.
+
+    `keys` are the public keys that hosts without a recorded one have told: name -> key.
+    """
     values = inventory.values
     hosts = inventory.hosts
     problems = Problems()
@@ -67,9 +75,15 @@ def make_plan(
             free["podnet_cluster_cidr" + suffix] = counts
     problems.settle()
 
-    nodes = _nodes(hosts, given[""], given["6"], problems)
+    known = _keys(values, hosts, {**(keys or {}), **before.keys}, problems)
+    nodes = _nodes(values, hosts, given[""], given["6"], keys=known, problems=problems)
     problems.settle()
     plan = _plan(values, family, nodes)
+    if keyless(plan):
+        notes.append(
+            f"no public key is known of {listed(keyless(plan), 5)}: a run of site.yml asks each for"
+            " its own and writes it into the allocations file"
+        )
     after = subnets.after(values, before, nodes)
     subnets.note_unused(values, before, notes)
     states = {name: "kept" if name in before.nodes else "new" for name in nodes}
@@ -133,10 +147,46 @@ def _routed_families(
     return tuple(sorted(found or {family}))
 
 
+def _keys(
+    values: Mapping[str, Any],
+    hosts: Sequence[InventoryHost],
+    known: Mapping[str, str],
+    problems: Problems,
+) -> dict[str, str]:
+    """Return the public keys of hosts, for a backend that has some; demand that they differ."""
+    if not BACKENDS[values["backend"]].has_keys:
+        return {}
+    found: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for host in hosts:
+        key = known.get(host.name, "")
+        if not key:
+            continue
+        found[host.name] = key
+        other = owners.setdefault(key, host.name)
+        if other != host.name:
+            problems.add(
+                f"{host.name}: it has the key pair of {other}, as a cloned machine has: remove the"
+                f" private key from {host.name} (/etc/podnet/{values['name']}), and the next run"
+                " makes another one"
+            )
+    return found
+
+
+def keyless(plan: Plan) -> list[str]:
+    """Return the nodes that need a key pair and whose public key is not known."""
+    if not BACKENDS[plan.backend].has_keys:
+        return []
+    return [node.name for node in plan.nodes.values() if not node.key]
+
+
 def _nodes(
+    values: Mapping[str, Any],
     hosts: Sequence[InventoryHost],
     given: Mapping[str, str],
     given6: Mapping[str, str],
+    *,
+    keys: Mapping[str, str],
     problems: Problems,
 ) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
@@ -171,6 +221,8 @@ def _nodes(
             manage_neighbours=host.manage_neighbours,
             repair_interval=host.repair_interval,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
+            key=keys.get(host.name, ""),
+            settings=PLANNERS[values["backend"]].node_settings(values, host.own),
         )
     return nodes
 

@@ -30,7 +30,7 @@ def recorded_for(inventory: Inventory, recorded: Allocations | None) -> Allocati
             f"podnet_allocations_file: {inventory.allocations_file} is the record of the network"
             f" {recorded.network}, not of {name}: give each network (podnet_name) a file of its own"
         )
-    return replace(recorded, nodes=dict(recorded.nodes))
+    return replace(recorded, nodes=dict(recorded.nodes), keys=dict(recorded.keys))
 
 
 def take_released(
@@ -201,7 +201,8 @@ def after(values: Mapping[str, Any], before: Allocations, nodes: Mapping[str, No
 
     The subnets of a family without a cluster CIDR stay recorded.
     """
-    after = Allocations(values["name"], nodes=dict(before.nodes))
+    keys = {name: node.key for name, node in nodes.items() if node.key}
+    after = Allocations(values["name"], nodes=dict(before.nodes), keys=keys)
     for suffix, _ in FAMILIES:
         source: Any = values["cluster_cidr" + suffix] and values
         used = any(both[1 if suffix else 0] for both in before.nodes.values())

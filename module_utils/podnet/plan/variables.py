@@ -22,7 +22,7 @@ class Variable:
     """A variable: its default (as docs and role defaults show it), its check, its meaning.
 
     `per_host` ones may differ between hosts, all others must be equal on every host. `kind` is
-    the word for argument_specs: str, int, bool, list, raw.
+    the word for argument_specs: str, int, bool, list, raw. No message shows a `secret` one.
     """
 
     name: str
@@ -31,6 +31,11 @@ class Variable:
     check: c.Check
     meaning: str
     per_host: bool = False
+    secret: bool = False
+
+    def show(self, value: object) -> str:
+        """Return a value for an error message; a secret one is not shown."""
+        return "(a secret value)" if self.secret else c.show(value)
 
 
 # fmt: off

@@ -307,9 +307,10 @@ def _demand_known_backend(node: Node, links: Sequence[Mapping[str, Any]]) -> Non
     for link in links:
         name = link["ifname"]
         if name in _OTHER_DEVICES and not str(link.get("ifalias", "")).startswith("podnet:"):
+            adoptable = [one for one, backend in BACKENDS.items() if backend.is_adoptable]
             raise PodnetError(
                 f"{node.name}: {name} exists on the host: what flannel made with that backend "
-                f"cannot be taken over, {' and '.join(BACKENDS)} can. Switch flannel to one of "
+                f"cannot be taken over, {' and '.join(adoptable)} can. Switch flannel to one of "
                 f"them and remove the device (ip link del {name}), then run again"
             )
 

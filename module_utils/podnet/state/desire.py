@@ -96,6 +96,7 @@ def desired(plan: Plan, node: Node, host: HostView) -> State:
         carriers.update(state.links, host.devices())
         carriers.update(one.device for one in host.underlay.values())
         state.sysctls.update(forwarding.wanted(carriers))
+    state.secrets = backend.secrets(plan, node)
     chains = _chains(plan, node)
     if chains:
         state.tables[plan.name] = chains

@@ -49,6 +49,7 @@ def changes(before: State, after: State) -> list[Change]:
     kept = _without_lost_neighbours(_without_devices(before, doomed), after)
     result: list[Change] = []
     result += leftovers(before, after, first=True)
+    result += _secrets(before, after, remove=False)
     made = after.links.keys() - kept.links.keys()
     result += _sysctls(kept, after, made, first=True)
     # A peer may send larger packets than our pods accept. The bridge answers these by ICMP, a veth
@@ -57,7 +58,8 @@ def changes(before: State, after: State) -> list[Change]:
     result += _bridge_mtus(kept, after, shrink=True)
     result += _ports(kept, after, shrink=True)
     result += renames
-    result += [_remove_link(name, before.links[name]) for name in sorted(doomed)]
+    for name in sorted(doomed):
+        result += _remove_link(name, before.links[name])
     # The table by which a device takes packets for two MACs (phases.both_macs) comes before the
     # device gets another MAC.
     early = [one for one in _tables(kept, after, "netdev") if one.after]
@@ -76,8 +78,10 @@ def changes(before: State, after: State) -> list[Change]:
     result += _accepts(kept, after)
     result += _removals(_without_devices(kept, gone, routes=False), after)
     result += _downs(kept, after)
-    result += [_remove_link(name, before.links[name]) for name in sorted(gone - doomed)]
+    for name in sorted(gone - doomed):
+        result += _remove_link(name, before.links[name])
     result += _files(kept, after)
+    result += _secrets(before, after, remove=True)
     result += leftovers(before, after, first=False)
     return result
 
@@ -112,7 +116,7 @@ def _follow_renames(before: State, after: State) -> tuple[State, list[Change]]:
     if not moves:
         return before, []
     in_way = sorted(name for name in moves.values() if name in before.links and name not in moves)
-    removals = [_remove_link(name, before.links[name]) for name in in_way]
+    removals = [one for name in in_way for one in _remove_link(name, before.links[name])]
     before = _without_devices(before, in_way)
     moved = before.copy()
     moved.links = {moves.get(name, name): link for name, link in before.links.items()}
@@ -244,8 +248,9 @@ def add_link(name: str, link: Link) -> tuple[str, ...]:
         # Given at creation, because udev's MACAddressPolicy does not change such a MAC.
         line += f" address {link.mac}"
     line += f" type {link.kind}"
-    if link.options:
-        line += f" {link.options}"
+    words = KINDS[link.kind].words(link.options) if link.kind in KINDS else link.options
+    if words:
+        line += f" {words}"
     lines = [line, f"link set dev {name} mtu {link.mtu}"]
     if link.alias:
         # The kernel ignores an alias in `link add`.
@@ -276,7 +281,7 @@ def _links(before: State, after: State) -> list[Change]:
     for name, want in after.links.items():
         have = before.links.get(name)
         if have is None:
-            result.append(Change("ip", add_link(name, want), "", link_text(name, want)))
+            result += _new_link(name, want)
             continue
         lines = []
         if have.alias != want.alias and (want.alias or is_marked(have)):
@@ -298,6 +303,29 @@ def _links(before: State, after: State) -> list[Change]:
             shown = have if want.mac else have._replace(mac="")
             then = want._replace(up=want.up or have.up)
             result.append(Change("ip", tuple(lines), link_text(name, shown), link_text(name, then)))
+        if want.kind in KINDS:
+            result += KINDS[want.kind].set_options(name, have.options, want)
+    return result
+
+
+def _new_link(name: str, link: Link) -> list[Change]:
+    lines = add_link(name, link)
+    if link.kind not in KINDS:
+        return [Change("ip", lines, "", link_text(name, link))]
+    kind = KINDS[link.kind]
+    made = kind.made(name, link)
+    rest = Change("ip", lines[1:] if made else lines, "", link_text(name, link))
+    return [*made, rest, *kind.set_options(name, "", link)]
+
+
+def _secrets(before: State, after: State, *, remove: bool) -> list[Change]:
+    """Return what writes files that only root may read, or what removes them."""
+    result = []
+    for path in sorted(before.secrets.keys() | after.secrets.keys()):
+        old, new = before.secrets.get(path), after.secrets.get(path)
+        if old != new and (new is None) == remove:
+            said = [f"file {path} ({one})" if one is not None else "" for one in (old, new)]
+            result.append(Change("secret", (path,), *said))
     return result
 
 
@@ -330,8 +358,9 @@ def _bridge_mtus(before: State, after: State, shrink: bool) -> list[Change]:
     return result
 
 
-def _remove_link(name: str, link: Link) -> Change:
-    return Change("ip", (f"link del dev {name}",), link_text(name, link), "")
+def _remove_link(name: str, link: Link) -> list[Change]:
+    removed = KINDS[link.kind].removed(name, link) if link.kind in KINDS else []
+    return removed or [Change("ip", (f"link del dev {name}",), link_text(name, link), "")]
 
 
 def _addresses(before: State, after: State) -> list[Change]:
@@ -368,7 +397,7 @@ def _entries(before: State, after: State) -> list[Change]:
     return [
         KINDS[after.links[key[0]].kind].entry(key, have.get(key, ""), entry)
         for key, entry in after.entries.items()
-        if have.get(key) != entry
+        if key not in have or not KINDS[after.links[key[0]].kind].is_alike(have[key], entry)
     ]
 
 

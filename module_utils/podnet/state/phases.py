@@ -72,6 +72,7 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
     result.leftovers = {what: one for what, one in before.leftovers.items() if not one.first}
     kept = {one: have for one, have in before.accepts.items() if not one.rule.endswith(BELOW)}
     result.accepts = {**kept, **final.accepts}
+    result.secrets = {**before.secrets, **final.secrets}
     for name, port in final.ports.items():
         old = before.ports.get(name, port)
         result.ports[name] = port._replace(

@@ -108,23 +108,28 @@ def problems(
         if not facts.makes:
             found.append(kind.lacking(node.name, facts.release))
         found += kind.port_problems(node.name, asked.device, facts.holder, links, ours)
-    if not facts.can_rename:
-        found += [_rename_problem(node, facts, *rename) for rename in asked.renames]
+    found += [
+        _rename_problem(node, facts, *rename)
+        for rename in asked.renames
+        if not (facts.can_rename and KINDS[rename[0]].can_rename)
+    ]
     found += _ipv6_problems(node, asked, facts)
     return found
 
 
 def _rename_problem(node: Node, facts: Facts, kind: str, old: str, new: str) -> str:
     names = KINDS[kind]
+    why = f"{node.name}: its kernel ({facts.release}) does not rename a device that is up, as "
+    why += "Linux 6.2 does"
+    if not names.can_rename:
+        why = f"{node.name}: {old} is a process's device, which cannot get another name"
     if new == ASIDE:
         return (
-            f"{node.name}: its kernel ({facts.release}) does not rename a device that is up, as "
-            f"Linux 6.2 does, and {old} has to stand beside its successor for a while. Set "
+            f"{why}, and {old} has to stand beside its successor for a while. Set "
             f"{names.variable} to another name together with this change"
         )
     return (
-        f"{node.name}: its kernel ({facts.release}) does not rename a device that is up, as Linux "
-        f"6.2 does, and {old} would have to become {new}. Keep {names.variable}: {old}, or "
+        f"{why}, and {old} would have to become {new}. Keep {names.variable}: {old}, or "
         f"change {names.beside} together with the name: then the new device "
         "stands beside the old one"
     )

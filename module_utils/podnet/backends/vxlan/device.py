@@ -7,7 +7,7 @@ from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
 from ...core import schema
 from ...core.state import Change, DeviceKey, Link
-from ..base import DeviceKind, Entries, Needs, ReadJson
+from ..base import DeviceKind, Entries, HostTools, Needs
 
 #: flannel's names for its VXLAN devices, IPv4 and IPv6.
 FLANNELS = re.compile(r"flannel(-v6)?\.[0-9]+\Z")
@@ -91,10 +91,10 @@ class VxlanDevice(DeviceKind):
         options = Options.read(want)
         return [f"link set dev {name} type vxlan id {options.vni} local {options.local}"]
 
-    def read(self, device: str, read_json: ReadJson) -> Entries:
+    def read(self, device: str, tools: HostTools) -> Entries:
         """Return the permanent FDB entries that have a remote."""
         result: Entries = {}
-        for one in read_json(["bridge", "-j", "fdb", "show", "dev", device], check_entry):
+        for one in tools.read_json(["bridge", "-j", "fdb", "show", "dev", device], check_entry):
             if "dst" in one and one.get("state") == "permanent":
                 key = device, one["mac"]
                 remote = str(one["dst"])
@@ -135,7 +135,7 @@ class VxlanDevice(DeviceKind):
             f"nothing: ip link set {name} type vxlan id {data.get('id')} nolearning"
         )
 
-    def boot_text(self, entries: Entries) -> str:
+    def boot_text(self, links: Mapping[str, Link], entries: Entries) -> str:
         """Return the lines for `bridge -batch`."""
         lines = [
             f"fdb replace {mac} dev {device} dst {remote.split(',')[0]} self permanent\n"

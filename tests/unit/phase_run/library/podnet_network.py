@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-_IGNORED = ("rollback_timeout", "attach", "run", "over", "proof", "force_unproven")
+_IGNORED = ("rollback_timeout", "attach", "run", "over", "proof", "force_unproven", "secrets")
 
 
 def main() -> None:
