@@ -29,7 +29,7 @@ _SUITES = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
 
 _PACKAGES = """
 systemd systemd-sysv dbus udev openssh-server python3 procps
-iproute2 iputils-ping nftables iptables ethtool iperf3 tcpdump
+iproute2 iputils-ping nftables iptables ethtool iperf3 tcpdump wireguard-tools wireguard-go
 containernetworking-plugins containerd runc busybox-static
 network-manager firewalld
 """

@@ -39,6 +39,10 @@ WORKERS = 2
 #: workers end at about the same time.
 LONGEST = ("pytest kernel", "molecule interrupted", "pytest unit", "molecule switch")
 
+#: Scenarios that run with nothing beside them, at the end: there a process carries all packets, and
+#: one that gets no CPU drops some.
+ALONE = ("wireguard",)
+
 #: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
@@ -180,6 +184,7 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
                 f"molecule {name}",
                 argv,
                 scenario=name,
+                alone=name in ALONE,
                 timeout=2000,
                 environment=environment,
             )
@@ -188,9 +193,9 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
 
 
 def ordered(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts, the longest first; others as they are."""
+    """Return the parts, the longest first and those that run alone last; others as they are."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    return sorted(parts, key=lambda part: ranks.get(part.name, len(ranks)))
+    return sorted(parts, key=lambda part: (part.alone, ranks.get(part.name, len(ranks))))
 
 
 # Running

@@ -23,6 +23,7 @@ DECIDES = (
     "backends/host_gw/planner",
     "backends/vxlan/host",
     "backends/vxlan/planner",
+    "backends/wireguard/planner",
     "core/segments",
     "plan/underlay",
     "run/course",

@@ -10,23 +10,28 @@ from .base import Backend, DeviceKind, Entries, HostTools, Secrets, Settings
 from .host_gw.host import HostGateway
 from .vxlan.device import VxlanDevice
 from .vxlan.host import Vxlan
+from .wireguard.device import UserspaceDevice, WireguardDevice, commands
+from .wireguard.host import Wireguard
 
 #: By the name that podnet_backend has.
 BACKENDS: dict[str, Backend] = {
     "vxlan": Vxlan(),
     "host-gw": HostGateway(),
+    "wireguard": Wireguard(),
 }
 
 #: By the kind as ip-link(8) names it. A bridge is no backend's.
 KINDS: dict[str, DeviceKind] = {
     "vxlan": VxlanDevice(),
+    "wireguard": WireguardDevice(),
+    "tun": UserspaceDevice(),
 }
 
 #: Tool of a `Change` -> what makes the commands of its lines, for tools that a backend brings.
-TOOLS: dict[str, Callable[[Sequence[str]], list[list[str]]]] = {}
+TOOLS: dict[str, Callable[[Sequence[str]], list[list[str]]]] = {"wg": commands}
 
 #: Tool that a backend brings -> the package that has it.
-PACKAGES: dict[str, str] = {}
+PACKAGES = {"wg": "wireguard-tools", "wireguard-go": "wireguard-go"}
 
 
 #: The kinds that stand for themselves (DeviceKind.like).

@@ -106,7 +106,8 @@ def word(*allowed: str) -> Callable[[Any], str]:
         if isinstance(value, str) and value in allowed:
             return str(value)
         hint = closest(value, allowed) if isinstance(value, str) else ""
-        raise ValueError(f"must be {' or '.join(allowed)}{hint}")
+        *others, last = allowed
+        raise ValueError(f"must be {', '.join(others)} or {last}{hint}")
 
     return check
 
@@ -311,6 +312,51 @@ def interval(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return str(text_check(model.INTERVAL, "a time such as 60, 30s, 5min or 1h")(value))
+
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\Z")
+
+
+def node_endpoint(value: object) -> str:
+    """Read where peers send to: "none", or an address or name, with or without a port.
+
+    IPv6 addresses with a port are in brackets (RFC 3986, section 3.2.2).
+    """
+    if value is None or value == "":
+        return ""
+    allowed = (
+        "must be none, or an address or name with or without a port: 192.0.2.11,"
+        " node1.example.com:51820, [2001:db8::11]:51820"
+    )
+    if not isinstance(value, str) or len(value) > 260:
+        raise ValueError(f"{allowed}{misread(value)}")
+    host, port = value, ""
+    if value.startswith("["):
+        host, closed, port = value[1:].partition("]")
+        if not closed or (port and not port.startswith(":")) or _number(host, 6) is None:
+            raise ValueError(allowed)
+        port = port[1:]
+    elif value.count(":") == 1:
+        host, _, port = value.partition(":")
+        if not port:
+            raise ValueError(allowed)
+    if port and (not re.match(r"[1-9][0-9]{0,4}\Z", port, re.ASCII) or int(port) > 65535):
+        raise ValueError(f"{allowed}; a port is a number from 1 to 65535")
+    for family in (4, 6):
+        number = _number(host, family)
+        if number is not None:
+            text = _text(number, family)
+            return (f"[{text}]:{port}" if family == 6 else f"{text}:{port}") if port else text
+    labels = host.split(".")
+    digits = host.replace(".", "").isdigit()
+    if digits or len(host) > 253 or not all(_HOST_NAME.match(one) for one in labels):
+        raise ValueError(allowed)
+    return f"{host}:{port}" if port else host
+
+
+shared_key = optional(
+    matching(model.is_key, "32 bytes in base64 (44 characters), as `wg genpsk` prints them")
+)
 
 
 def _is_absolute(value: object) -> bool:

@@ -1,0 +1,1 @@
+"""WireGuard: pods' packets travel encrypted, in UDP between the nodes."""

@@ -1,0 +1,373 @@
+"""WireGuard devices: their port, key and peers, as wg(8) prints and sets them.
+
+The kernel makes them where it has the module; elsewhere a process wireguard-go does, whose device
+ip(8) shows as a tun device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Collection, Mapping, NamedTuple, Sequence
+
+from ...core.state import Change, DeviceKey, Link
+from ..base import DeviceKind, Entries, HostTools, Needs
+
+#: The variable that names the device.
+VARIABLE = "podnet_wireguard_device"
+
+#: How many peers one call of wg(8) sets.
+_AT_ONCE = 100
+
+_NONE = "(none)"
+
+
+def directory(network: str) -> str:
+    """Return where a network's keys lie on a host."""
+    return f"/etc/podnet/{network}"
+
+
+def key_file(network: str) -> str:
+    """Return the path of the host's private key."""
+    return f"{directory(network)}/wireguard.key"
+
+
+def psk_file(network: str) -> str:
+    """Return the path of the key that all hosts share."""
+    return f"{directory(network)}/wireguard.psk"
+
+
+def fingerprint(psk: str) -> str:
+    """Return 16 hex digits that tell a shared key from others and do not tell the key."""
+    return hashlib.sha256(f"podnet {psk}".encode()).hexdigest()[:16]
+
+
+class PortAndKey(NamedTuple):
+    """A device's UDP port and its public key, "" for none."""
+
+    port: int
+    key: str = ""
+
+    def text(self) -> str:
+        """Return them in the words of wg(8)."""
+        return f"listen-port {self.port}" + (f" public-key {self.key}" if self.key else "")
+
+    @classmethod
+    def read(cls, text: str) -> PortAndKey:
+        """Return what `text` made the text of; port 0 for the empty text."""
+        words = text.split(" ")
+        return cls(int(words[1]), words[3] if len(words) > 3 else "") if len(words) > 1 else cls(0)
+
+
+class Peer(NamedTuple):
+    """What a device knows of a peer.
+
+    `allowed` are the CIDRs of its pods, in order. `endpoints` are the addresses with ports that it
+    may be reached at, any if there is none; a device has one. `keepalive` is in seconds, 0 for
+    none. `psk` is the shared key's fingerprint and `file` its path, "" where it is not known.
+    """
+
+    allowed: tuple[str, ...]
+    endpoints: tuple[str, ...] = ()
+    keepalive: int = 0
+    psk: str = ""
+    file: str = ""
+
+    def text(self) -> str:
+        """Return it as an entry."""
+        return " ".join(
+            (
+                ",".join(self.allowed) or "-",
+                f"endpoint {'|'.join(self.endpoints) or '-'}",
+                f"keepalive {self.keepalive}",
+                f"psk {self.psk or '-'}",
+                *([self.file] if self.file else []),
+            )
+        )
+
+    @classmethod
+    def read(cls, text: str) -> Peer:
+        """Return what `text` made the text of."""
+        words = ["" if word == "-" else word for word in text.split(" ")]
+        return cls(
+            tuple(words[0].split(",")) if words[0] else (),
+            tuple(words[2].split("|")) if words[2] else (),
+            int(words[4]),
+            words[6],
+            words[7] if len(words) > 7 else "",
+        )
+
+    def words(self, key: str) -> str:
+        """Return the words of `wg set` for all but the endpoint, which must come last."""
+        found = f"peer {key} allowed-ips {','.join(self.allowed)}"
+        found += f" persistent-keepalive {self.keepalive}"
+        if self.file or not self.psk:
+            # An empty file takes the shared key away.
+            found += f" preshared-key {self.file or '/dev/null'}"
+        return found
+
+
+class WireguardDevice(DeviceKind):
+    """A device of the kernel's; its entries are the peers: public key -> `Peer`."""
+
+    entries = "peers"
+    variable = VARIABLE
+    beside = "podnet_wireguard_port"
+    boot_file = "wireguard"
+    show = r"""wg show "$device" listen-port | sed "s/^/port $device /"
+    wg show "$device" public-key | sed "s/^/key $device /"
+    wg show "$device" allowed-ips | sort | sed "s/^/peer $device /; s/\t/ /g" """.rstrip()
+    make = r"""[ ! -s wireguard ] || while read -r what device _ _ _ way; do
+    [ "$what $way" = "device userspace" ] || continue
+    ip link show dev "$device" >/dev/null 2>&1 && continue
+    systemctl reset-failed "podnet-wireguard-$device.servic[e]"
+    systemd-run --quiet --collect --service-type=forking --unit="podnet-wireguard-$device" \
+      --property="OnFailure=podnet-wait@$name.service" wireguard-go "$device" &&
+      wg show "$device" listen-port >/dev/null || status=1
+  done <wireguard"""
+    # A peer that is there already may have moved: its device knows the endpoint better.
+    replay = r"""[ ! -s wireguard ] || while read -r what device rest; do
+    set -- $rest
+    case $what in
+    device)
+      [ "$(wg show "$device" listen-port)" = "$1" ] ||
+        wg set "$device" listen-port "$1" || status=1
+      [ "$(wg show "$device" public-key)" = "$3" ] ||
+        wg set "$device" private-key "$2" || status=1
+      wg show "$device" peers >"$seen.peers" || status=1
+      ;;
+    peer)
+      ! grep -qxF -e "$1" "$seen.peers" || rest=${rest%% endpoint *}
+      wg set "$device" peer $rest || status=1
+      ;;
+    esac
+  done <wireguard
+  rm -f "$seen.peers" """.rstrip()
+
+    def plain_options(self, options: str) -> dict[str, Any]:
+        """Return port and public_key."""
+        own = PortAndKey.read(options)
+        return {"port": own.port, "public_key": own.key}
+
+    def plain_entry(self, key: DeviceKey, entry: str) -> dict[str, str]:
+        """Return dev, public_key, allowed_ips, endpoint, keepalive and the fingerprint psk."""
+        peer = Peer.read(entry)
+        return {
+            "dev": key[0],
+            "public_key": key[1],
+            "allowed_ips": ",".join(peer.allowed),
+            "endpoint": "|".join(peer.endpoints),
+            "keepalive": str(peer.keepalive),
+            "psk": peer.psk,
+        }
+
+    def check(self, data: Mapping[str, Any]) -> None:
+        """Check nothing: ip(8) knows no options of such a device."""
+
+    def options(self, data: Mapping[str, Any]) -> str:
+        """Return "": see `own_options`."""
+        return ""
+
+    def own_options(self, device: str, tools: HostTools) -> str:
+        """Return `listen-port PORT [public-key KEY]`."""
+        own = (
+            (tools.output(["wg", "show", device, "dump"], "") or "").partition("\n")[0].split("\t")
+        )
+        if len(own) < 4 or not own[2].isdigit():
+            return PortAndKey(0).text()
+        return PortAndKey(int(own[2]), "" if own[1] == _NONE else own[1]).text()
+
+    def words(self, options: str) -> str:
+        """Return "": wg(8) sets all of them."""
+        return ""
+
+    def set_options(self, name: str, have: str, want: Link) -> list[Change]:
+        """Return the change of port and key."""
+        old, new = PortAndKey.read(have), PortAndKey.read(want.options)
+        words = f" listen-port {new.port}" if old.port != new.port else ""
+        if new.key and old.key != new.key:
+            words += f" private-key {key_file(want.alias.partition(':')[2])}"
+        if not words:
+            return []
+        text = f"wg {name} "
+        return [
+            Change("wg", (f"set {name}{words}",), text + have if have else "", text + want.options)
+        ]
+
+    def is_same(self, one: str, other: str) -> bool:
+        """Whether the port is the same: with another one, peers would not find the device."""
+        return PortAndKey.read(one).port == PortAndKey.read(other).port
+
+    def update(self, name: str, have: str, want: str) -> list[str]:
+        """Return nothing: see `set_options`."""
+        return []
+
+    def read(self, device: str, tools: HostTools) -> Entries:
+        """Return the peers of a device."""
+        found: Entries = {}
+        said = tools.output(["wg", "show", device, "dump"], "") or ""
+        for line in said.splitlines()[1:]:
+            words = ["" if word == _NONE else word for word in line.split("\t")]
+            if len(words) < 8:
+                continue
+            key, psk, endpoint, allowed, _, _, _, keepalive = words[:8]
+            found[device, key] = Peer(
+                tuple(sorted(allowed.split(","))) if allowed else (),
+                (endpoint,) if endpoint else (),
+                int(keepalive) if keepalive.isdigit() else 0,
+                fingerprint(psk) if psk else "",
+            ).text()
+        return found
+
+    def is_alike(self, have: str, want: str) -> bool:
+        """Whether all is equal; any endpoint will do where none is wanted."""
+        old, new = Peer.read(have), Peer.read(want)
+        return (old.allowed, old.keepalive, old.psk) == (
+            new.allowed,
+            new.keepalive,
+            new.psk,
+        ) and _is_there(old, new)
+
+    def remote(self, entry: str) -> str:
+        """Return the address of the endpoint, "" for none."""
+        endpoints = Peer.read(entry).endpoints
+        return endpoints[0].rpartition(":")[0].strip("[]") if endpoints else ""
+
+    def entry(self, key: DeviceKey, old: str, new: str) -> Change:
+        """Return the change of a peer; an endpoint that will do stays as it is."""
+        device, public = key
+        text = f"peer {public} dev {device} allowed-ips "
+        if not new:
+            return Change("wg", (f"set {device} peer {public} remove",), text + old, "")
+        peer = Peer.read(new)
+        words = peer.words(public)
+        if peer.endpoints and not (old and _is_there(Peer.read(old), peer)):
+            words += f" endpoint {peer.endpoints[0]}"
+        return Change("wg", (f"set {device} {words}",), text + old if old else "", text + new)
+
+    def boot_text(self, links: Mapping[str, Link], entries: Entries) -> str:
+        """Return a line for each device and each peer; the replay's `make` and `replay` read it."""
+        lines = []
+        for name, link in sorted(links.items()):
+            own = PortAndKey.read(link.options)
+            way = "kernel" if link.kind == "wireguard" else "userspace"
+            file = key_file(link.alias.partition(":")[2])
+            lines.append(f"device {name} {own.port} {file} {own.key or '-'} {way}\n")
+            for (device, public), entry in sorted(entries.items()):
+                if device == name:
+                    peer = Peer.read(entry)
+                    end = f" endpoint {peer.endpoints[0]}" if peer.endpoints else ""
+                    words = peer.words(public).partition(" ")[2]
+                    lines.append(f"peer {device} {words}{end}\n")
+        return "".join(lines)
+
+    def needs(self, link: Link) -> Needs:
+        """Return the UDP port."""
+        return Needs(
+            PortAndKey.read(link.options).port,
+            4,
+            "wireguard",
+            "link add podnet-try type wireguard",
+        )
+
+    def lacking(self, node: str, release: str) -> str:
+        """Return what may hold the module, and what does without it."""
+        return (
+            f"{node}: the kernel ({release}) has no WireGuard (module wireguard, "
+            "CONFIG_WIREGUARD, Linux 5.6 or newer). Install the package with the kernel's further "
+            "modules (linux-modules-extra-..., kernel-modules-extra), or install wireguard-go and "
+            "set podnet_wireguard_userspace: true for this host"
+        )
+
+    def port_problems(
+        self,
+        node: str,
+        wanted: Link,
+        holder: str,
+        links: Sequence[Mapping[str, Any]],
+        ours: Collection[str],
+    ) -> list[str]:
+        """Return who else has the port."""
+        if not holder:
+            return []
+        port = PortAndKey.read(wanted.options).port
+        return [
+            f"{node}: UDP port {port} is in use by {holder}, and WireGuard needs it. Set "
+            "podnet_wireguard_port to another number, or stop what uses it"
+        ]
+
+
+class UserspaceDevice(WireguardDevice):
+    """A device of a process wireguard-go, which a unit of systemd's keeps.
+
+    When the process dies, its device is gone; the unit that waits for what the network lacks then
+    makes all anew.
+    """
+
+    like = "wireguard"
+    can_rename = False
+
+    def made(self, name: str, link: Link) -> list[Change]:
+        """Return the start of the process, and a question that it answers when it is ready.
+
+        Until then it may still set the device's MTU.
+        """
+        network = link.alias.partition(":")[2]
+        line = (
+            f"systemd-run --quiet --collect --service-type=forking --unit={unit(name)}"
+            f" --property=OnFailure=podnet-wait@{network}.service wireguard-go {name}"
+        )
+        # The unit of a process that died is in the way.
+        clear = f"systemctl reset-failed {if_any(name)}"
+        ready = f"wg show {name} listen-port"
+        return [Change("command", (clear, line, ready), "", f"unit {unit(name)}.service")]
+
+    def removed(self, name: str, link: Link) -> list[Change]:
+        """Return the end of the process, which takes its device with it."""
+        line = f"systemctl stop {if_any(name)}"
+        text = (
+            f"unit {unit(name)}.service\nlink {name} type {link.kind} mtu {link.mtu} {link.options}"
+        )
+        return [Change("command", (line,), text, "")]
+
+    def needs(self, link: Link) -> Needs:
+        """Return the UDP port, and the module for tun devices."""
+        needs = super().needs(link)
+        return needs._replace(module="tun", trial="tuntap add dev podnet-try mode tun")
+
+    def lacking(self, node: str, release: str) -> str:
+        """Return what wireguard-go needs."""
+        return (
+            f"{node}: the kernel ({release}) has neither WireGuard nor tun devices (module tun, "
+            "/dev/net/tun), which wireguard-go needs. Load the module, or give the container the "
+            "device"
+        )
+
+
+def _is_there(have: Peer, want: Peer) -> bool:
+    return not want.endpoints or bool(set(have.endpoints) & set(want.endpoints))
+
+
+def unit(device: str) -> str:
+    """Return the name of the unit, without its type, of a device's process."""
+    return f"podnet-wireguard-{device}"
+
+
+def if_any(device: str) -> str:
+    """Return a pattern for systemctl(1) that fits this unit alone: none there is no error."""
+    return f"{unit(device)}.servic[e]"
+
+
+def commands(lines: Sequence[str]) -> list[list[str]]:
+    """Return the commands for lines of the tool wg: some hundred peers take one."""
+    found: list[list[str]] = []
+    count = 0
+    for line in lines:
+        verb, device, *words = line.split(" ")
+        joins = words[0] == "peer" and count < _AT_ONCE
+        if joins and found and found[-1][1:4] == [verb, device, "peer"]:
+            found[-1] += words
+            count += 1
+        else:
+            found.append(["wg", verb, device, *words])
+            count = 1
+    return found
