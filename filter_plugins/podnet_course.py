@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from ansible.errors import AnsibleFilterError
 # Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from podnet.backends.document import plan_from_text
+from podnet.backends.planners import PLANNERS
 from podnet.core.edition import Edition
 from podnet.run import course, objections, results, run_id
 
@@ -88,6 +92,14 @@ def keys(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, str]:
     return {host: str(one["key"]) for host, one in told.items() if one.get("key")}
 
 
+def detour(document: str) -> str:
+    """Return the plan document over which hosts switch that cannot switch to this one at once."""
+    plan = plan_from_text(document)
+    settings = PLANNERS[plan.backend].detour(plan.settings)
+    changed = replace(plan, settings=settings)
+    return json.dumps(changed.to_document(), separators=(",", ":"))
+
+
 class FilterModule:
     """What Ansible looks for."""
 
@@ -96,6 +108,7 @@ class FilterModule:
         return {
             "podnet_at_work": at_work,
             "podnet_course": decide,
+            "podnet_detour": detour,
             "podnet_keys": keys,
             "podnet_unfinished": unfinished,
             "podnet_settled": run_id.settled,

@@ -22,6 +22,12 @@ options:
     description: This host's name in the plan.
     type: str
     required: true
+  another:
+    description:
+      - Makes a key pair besides the one that the plan has, for a rotation. One that an earlier run
+        has made and that hosts did not move to is taken instead.
+    type: bool
+    default: false
   run:
     description:
       - The run that this call belongs to, as M(podnet_plan) returns it. The call fails if another
@@ -72,6 +78,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "plan": {"type": "json", "required": True},
         "node": {"type": "str", "required": True},
+        "another": {"type": "bool", "default": False},
         "run": {"type": "str", "default": ""},
         "over": {"type": "list", "elements": "str", "default": []},
     }
@@ -86,7 +93,12 @@ def main() -> None:
         # Results are kept by the controller for every host: the plan must not come back in each.
         options["plan"] = None
         made = keys.make(
-            plan, options["node"], module.check_mode, run=options["run"], over=options["over"]
+            plan,
+            options["node"],
+            module.check_mode,
+            another=options["another"],
+            run=options["run"],
+            over=options["over"],
         )
     except Exception as error:  # a bug is told in one line, too
         module.fail_json(msg=message(error))

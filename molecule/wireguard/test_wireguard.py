@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from tests.scenario.site import Site
 from tests.traffic import Traffic
 
 DEVICE = "flannel-wg"
-KEY_FILE = "/etc/podnet/podnet/wireguard.key"
+KEY_FILES = "/etc/podnet/podnet/wireguard-*.key"
 PSK_FILE = "/etc/podnet/podnet/wireguard.psk"
 PSK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
@@ -44,15 +45,22 @@ def state(site: Site) -> Any:
         # Where the kernel keeps routes in the order in which they came, and editions count runs.
         for name in ("network", "generation", "digest", "nodes"):
             one["state"]["record"].pop(name, None)
-        one["files"] = sorted(path for path in one["files"] if "/boot." not in path)
+        files = (re.sub(r"wireguard-[0-9a-f]{12}", "wireguard", path) for path in one["files"])
+        one["files"] = sorted(path for path in files if "/boot." not in path)
         one["state"]["peers"].sort(key=lambda peer: str(peer["public_key"]))
         boot = one["state"]["boot"]
-        boot["wireguard"] = "\n".join(sorted(boot.get("wireguard", "").splitlines()))
+        text = re.sub(r"wireguard-[0-9a-f]{12}", "wireguard", boot.get("wireguard", ""))
+        boot["wireguard"] = "\n".join(sorted(text.splitlines()))
     return found
 
 
+def key_file(site: Site, host: str) -> str:
+    """Return the path of the one private key that a host has, "" for none."""
+    return site.on(host, "sh", "-c", f"ls {KEY_FILES} 2>/dev/null || true").strip()
+
+
 def private_keys(site: Site) -> list[str]:
-    return [site.on(host, "cat", KEY_FILE).strip() for host in site.hosts]
+    return [site.on(host, "cat", key_file(site, host)).strip() for host in site.hosts]
 
 
 def test_every_host_has_its_peers_and_routes(site: Site) -> None:
@@ -62,7 +70,7 @@ def test_every_host_has_its_peers_and_routes(site: Site) -> None:
         link = site.link(host, DEVICE)
         assert (link["mtu"], site.link(host, "cni0")["mtu"]) == (1440, 1440)
         assert site.on(host, "wg", "show", DEVICE, "public-key").strip() == known[host]
-        assert site.on(host, "stat", "-c", "%a", KEY_FILE).strip() == "600"
+        assert site.on(host, "stat", "-c", "%a", key_file(site, host)).strip() == "600"
         allowed = dict(
             line.split("\t")
             for line in site.on(host, "wg", "show", DEVICE, "allowed-ips").splitlines()
@@ -117,10 +125,11 @@ def break_first(site: Site) -> dict[str, str]:
 
 
 def break_second(site: Site) -> dict[str, str]:
-    site.on("n1", "rm", KEY_FILE)
+    file = key_file(site, "n1")
+    site.on("n1", "rm", file)
     site.on("n2", "ip", "link", "del", DEVICE)
     site.on("n3", "wg", "set", DEVICE, "listen-port", "4000")
-    return {"n1": f"file {KEY_FILE}", "n2": f"link {DEVICE}", "n3": "listen-port 4000"}
+    return {"n1": f"file {file}", "n2": f"link {DEVICE}", "n3": "listen-port 4000"}
 
 
 def break_third(site: Site) -> dict[str, str]:
@@ -182,7 +191,7 @@ def test_switches_are_not_felt_and_leave_nothing(site: Site) -> None:
             assert bool(keys(site)) == (backend == "wireguard")
             for host in site.hosts:
                 has = site.has_link(host, DEVICE)
-                assert (has, bool(site.on(host, "sh", "-c", f"ls {KEY_FILE} || true"))) == (
+                assert (has, bool(key_file(site, host))) == (
                     (True, True) if backend == "wireguard" else (False, False)
                 )
             demand_none_lost(traffic, backend)
@@ -267,9 +276,10 @@ def refused(site: Site, words: str, *arguments: str) -> Run:
 
 
 def test_what_is_wrong_is_told_and_nothing_changes(site: Site) -> None:
-    site.on("n1", "chmod", "644", KEY_FILE)
-    refused(site, f"n1: {KEY_FILE} has mode 0644")
-    site.on("n1", "chmod", "600", KEY_FILE)
+    private = key_file(site, "n1")
+    site.on("n1", "chmod", "644", private)
+    refused(site, f"n1: {private} has mode 0644")
+    site.on("n1", "chmod", "600", private)
     file = site.inventory / "podnet_allocations.yml"
     text = file.read_text()
     known = keys(site)
@@ -285,8 +295,26 @@ def test_what_is_wrong_is_told_and_nothing_changes(site: Site) -> None:
     wait(lambda: ":4000" in site.on("n2", "ss", "-lun"))
     refused(site, "n2: UDP port 4000 is in use by process", *port)
     site.on("n2", "systemctl", "stop", "holder.service")
-    refused(site, "cannot get another name", "-e", "podnet_wireguard_port=4000")
     refused(site, "has no WireGuard", "-e", "podnet_wireguard_userspace=false", *port)
+
+
+def test_new_keys_and_another_port_are_not_felt(site: Site) -> None:
+    """The device can neither stay beside its successor nor be renamed: hosts make a detour."""
+    before, known = state(site), keys(site)
+    with Traffic(site.lab, interval=0.005) as traffic:
+        run = site.site("-e", "podnet_wireguard_rotate=true")
+        assert run.changed_hosts == set(site.hosts)
+        demand_none_lost(traffic, "rotation")
+        assert not set(keys(site).values()) & set(known.values())
+        port = ["-e", "podnet_wireguard_port=4000"]
+        assert site.site(*port).changed_hosts == set(site.hosts)
+        for host in site.hosts:
+            assert site.on(host, "wg", "show", DEVICE, "listen-port").strip() == "4000"
+            assert not site.has_link(host, "podnet-detour")
+        assert site.site().changed_hosts == set(site.hosts)
+        demand_none_lost(traffic, "another port")
+    assert without_ports(state(site)) == without_ports(before)
+    assert site.site().changed_hosts == set()
 
 
 def test_another_port_with_another_device_is_a_switch(site: Site) -> None:

@@ -10,7 +10,7 @@ from podnet.core.host_view import HostView, Way
 from podnet.core.model import Node
 from podnet.core.state import Link, State
 from podnet.state import neighbours, preflight
-from podnet.state.preflight import Facts, Questions
+from podnet.state.preflight import Facts, Questions, Rename
 
 NODE = Node("n2", subnet="10.244.1.0/24")
 CNI0 = Link("bridge", 1450, "", "podnet:podnet", ifindex=7)
@@ -51,7 +51,7 @@ ASKED: dict[str, tuple[State, State, bool, Questions]] = {
         state(flannel_1=OLD),
         state(flannel_1=vxlan(9000)),
         True,
-        Questions(vxlan(9000), (("vxlan", "flannel.1", "podnet-old"),)),
+        Questions(vxlan(9000), (Rename("vxlan", "flannel.1", "podnet-old", can=True),)),
     ),
     "another port without phases": (
         state(flannel_1=OLD),
@@ -69,7 +69,7 @@ ASKED: dict[str, tuple[State, State, bool, Questions]] = {
         state(flannel_1=OLD),
         state(ov=vxlan(ifindex=9)),
         True,
-        Questions(None, (("vxlan", "flannel.1", "ov"),)),
+        Questions(None, (Rename("vxlan", "flannel.1", "ov", can=True),)),
     ),
     "another name of a device that is down": (
         state(flannel_1=OLD._replace(up=False)),
@@ -100,6 +100,18 @@ ASKED: dict[str, tuple[State, State, bool, Questions]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("have", "own"),
+    [(vxlan(), True), (vxlan(9000), False), (vxlan()._replace(up=False), False), (CNI0, False)],
+)
+def test_a_port_that_the_device_in_the_way_holds_is_free(have: Link, own: bool) -> None:
+    wanted = vxlan()._replace(options=vxlan().options.replace("nolearning", "learning"))
+    asked = preflight.questions(state(flannel_1=have), state(flannel_1=wanted), False)
+    assert asked.own_port == own
+    found = preflight.problems(NODE, asked, Facts(holder="process 7 (x)"), [], set())
+    assert bool(found) != own
+
+
 @pytest.mark.parametrize("row", ASKED)
 def test_what_is_asked(row: str) -> None:
     before, final, in_phases, expected = ASKED[row]
@@ -107,8 +119,8 @@ def test_what_is_asked(row: str) -> None:
 
 
 PORT = Questions(vxlan())
-ASIDE = Questions(vxlan(9000), (("vxlan", "flannel.1", "podnet-old"),))
-NAMED = Questions(None, (("vxlan", "flannel.1", "ov"),))
+ASIDE = Questions(vxlan(9000), (Rename("vxlan", "flannel.1", "podnet-old", can=True),))
+NAMED = Questions(None, (Rename("vxlan", "flannel.1", "ov", can=True),))
 SIX = Questions(disabled6=("net.ipv6.conf.default.disable_ipv6", "net.ipv6.conf.cni0.disable_ipv6"))
 
 
@@ -194,10 +206,10 @@ JUDGED: dict[str, tuple[Questions, Facts, list[dict[str, Any]], list[list[str]]]
     "a kernel without IPv6": (SIX, Facts(values=None), [], [["ipv6.disable=1", "Boot"]]),
     "a kernel without IPv6, and no need of it": (PORT, Facts(values=None), [], []),
     "several at once": (
-        Questions(vxlan(), (("vxlan", "a", "b"),), SIX.disabled6),
+        Questions(vxlan(), (Rename("vxlan", "a", "b", can=True),), SIX.disabled6),
         Facts(False, "process 7 (y)", False, "4.19", None),
         [other(mode="external")],
-        [["no VXLAN"], ["external"], ["a would have to become b"], ["ipv6.disable=1"]],
+        [["no VXLAN"], ["external"], ["ipv6.disable=1"], ["a would have to become b"]],
     ),
 }
 
@@ -206,6 +218,7 @@ JUDGED: dict[str, tuple[Questions, Facts, list[dict[str, Any]], list[list[str]]]
 def test_what_answers_mean(row: str) -> None:
     asked, facts, devices, wanted = JUDGED[row]
     found = preflight.problems(NODE, asked, facts, devices, {"flannel.2"})
+    found += preflight.rename_problems(NODE, asked, facts)
     assert len(found) == len(wanted), found
     for line, words in zip(found, wanted, strict=True):
         assert line.startswith("n2: ")

@@ -8,7 +8,7 @@ import pytest
 from podnet.backends.base import HostTools
 from podnet.backends.document import plan_from_text
 from podnet.backends.registry import BACKENDS, KINDS
-from podnet.backends.wireguard.device import Peer, commands, fingerprint
+from podnet.backends.wireguard.device import Peer, commands, fingerprint, key_file
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.plan import plan_run
@@ -18,7 +18,7 @@ KEY = "Nt5eyZrDNLClijudCK9Z71MH7SBRzWwdPcicwhv5mmc="
 PRIVATE = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 PSK = "HxwdHhsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
 PEERS = ["2uFRT/s54fibGyK5QshyrOt8zDpETncTGGWpoYdVbwU=", "b" * 42 + "w="]
-FILE = "/etc/podnet/podnet/wireguard.key"
+FILE = key_file("podnet", KEY)
 
 DUMP = f"""\
 {PRIVATE}\t{KEY}\t51820\toff
@@ -47,6 +47,7 @@ class FakeHost:
             self._output,
             lambda path: self.files[path][0] if path in self.files else None,
             lambda path: self.files[path][1],
+            lambda directory: [path[len(directory) + 1 :] for path in self.files],
             lambda name, _family: self.names.get(name, []),
         )
 
@@ -101,7 +102,8 @@ def test_a_device_is_read(kind: str) -> None:
     [
         (FakeHost({FILE: (f"{PRIVATE}\n", 0o600)}), KEY, ""),
         (FakeHost({FILE: (f"{PRIVATE}\n", 0o644)}), "", "has mode 0644"),
-        (FakeHost({FILE: ("no key\n", 0o600)}), "", "holds no private key"),
+        (FakeHost({FILE: ("no key\n", 0o600)}), "", "does not hold the private key"),
+        (FakeHost({FILE: (f"{PEERS[0]}\n", 0o600)}), "", "does not hold the private key"),
         (FakeHost(), "", ""),
         (FakeHost(live=f"{PRIVATE}\n"), KEY, ""),
         (FakeHost(live="(none)\n"), "", ""),
@@ -110,7 +112,7 @@ def test_a_device_is_read(kind: str) -> None:
 def test_the_hosts_own_key(host: FakeHost, key: str, wrong: str) -> None:
     plan = make_plan()
     facts = BACKENDS["wireguard"].facts(plan, plan.nodes["n1"], host.tools)
-    assert facts["key"] == key
+    assert (facts["keys"] or facts["live"]) == key
     assert wrong in facts.get("wrong", "")
     assert bool(wrong) == ("wrong" in facts)
     assert PRIVATE not in str(facts)
@@ -119,7 +121,9 @@ def test_the_hosts_own_key(host: FakeHost, key: str, wrong: str) -> None:
 def test_a_lost_file_comes_back_from_the_device() -> None:
     backend, plan = BACKENDS["wireguard"], make_plan()
     there = FakeHost({FILE: (f"{PRIVATE}\n", 0o600)}, live=f"{PEERS[0]}\n")
-    assert backend.secret_contents(plan, there.tools, {}) == {}
+    assert backend.secret_contents(plan, there.tools, {}) == {
+        key_file("podnet", PEERS[0]): f"{PEERS[0]}\n"
+    }
     assert backend.secret_contents(plan, FakeHost(live=f"{PRIVATE}\n").tools, {}) == {
         FILE: f"{PRIVATE}\n"
     }

@@ -98,9 +98,9 @@ class Backend(ABC):
         """
         return {}
 
-    def own_key(self, name: str, tools: HostTools) -> str:
-        """Return the public key that this host has for network `name`, "" for none."""
-        return ""
+    def own_keys(self, name: str, tools: HostTools) -> list[str]:
+        """Return the public keys whose private keys this host has for network `name`."""
+        return []
 
     def new_key(self, name: str, tools: HostTools) -> tuple[str, str, str]:
         """Make a key pair; return (path, content, public key) of the file for the private key."""
@@ -120,6 +120,13 @@ class Backend(ABC):
     def notes(self, plan: Plan, node: Node, host: HostView) -> list[str]:
         """Return what a user should know of this host, a sentence each."""
         return []
+
+    def is_switch(self, node: Node, host: HostView, have: Link, want: Link) -> bool:
+        """Whether the plan turns the backend's device from `have` into `want`.
+
+        That is so if a run of podnet's made it as it is. Else somebody has changed it.
+        """
+        return False
 
     def parameters(self, plan: Plan) -> dict[str, Any]:
         """Return what alters how packets travel: all hosts must switch when it changes."""
@@ -149,14 +156,15 @@ class HostTools(NamedTuple):
 
     `read_json` runs a tool that prints a JSON list. `output` runs a tool, with a text for its
     input, and returns what it printed, None if it failed. `text` returns a file's text, None where
-    there is none, and `mode` its permissions. `resolve` returns the addresses of a name, none if it
-    has none.
+    there is none, and `mode` its permissions; `names` are the files in a directory. `resolve`
+    returns the addresses of a name, none if it has none.
     """
 
     read_json: Callable[[Sequence[str], Callable[[Any], None]], list[Any]]
     output: Callable[[Sequence[str], str], str | None]
     text: Callable[[str], str | None]
     mode: Callable[[str], int]
+    names: Callable[[str], list[str]]
     resolve: Callable[[str, int], list[str]]
 
 
@@ -171,6 +179,13 @@ class DeviceKind(ABC):
 
     #: Whether the kernel can give a device that is up another name, where it can at all.
     can_rename: bool = True
+
+    def can_stand_aside(self, have: str, want: str) -> bool:
+        """Whether a device with options `have` can get another name while one with `want` is made.
+
+        Else a switch makes a detour (Planner.detour).
+        """
+        return self.can_rename
 
     #: The kind of KINDS that stands for this one, too, where a backend makes its devices in two
     #: ways: their entries, their part of the replay and their boot file are that kind's.

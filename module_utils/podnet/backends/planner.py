@@ -42,6 +42,16 @@ class Planner(ABC):
         """Return the devices that the backend would make: name -> what a sentence calls it."""
         return {}
 
+    def detour(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a plan whose device can stand beside that of `settings`.
+
+        Where neither a device of the same name can be made nor the old one renamed, hosts switch to
+        these first, and then to those that are wanted.
+        """
+        port = settings["port"]
+        other = port + 1 if port < 65535 else port - 1
+        return {**settings, "device": "podnet-detour", "port": other}
+
     def value_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the backend's variables by themselves."""
         return []

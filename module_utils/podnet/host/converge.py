@@ -82,9 +82,8 @@ def converge(
             notes += proofs.end(plan.name)
         seen = look(plan, name)
         seen.warnings.extend(notes)
+        seen.warnings.extend(_ready(seen, phase, confirming))
         asked = None
-        if phase == phases.SHIFT and not confirming:
-            seen.warnings.extend(BACKENDS[plan.backend].warm_up(plan, seen.node, TOOLS))
         if phase == phases.SHIFT and proof is not None and not confirming:
             asked = proofs.Proof(seen, proof, force_unproven)
             seen.warnings.extend(asked.new_way())
@@ -125,6 +124,18 @@ def converge(
         if not result.armed:
             _settle_originals(seen, after, undone=False)
         return result
+
+
+def _ready(seen: Look, phase: str, confirming: bool) -> list[str]:
+    """Do what must be done before a phase; return warnings.
+
+    Raises PodnetError for a switch that must go by a detour.
+    """
+    if seen.stuck and phase in (phases.PREPARE, phases.SHIFT):
+        raise PodnetError("; ".join(seen.stuck))
+    if phase != phases.SHIFT or confirming:
+        return []
+    return BACKENDS[seen.plan.backend].warm_up(seen.plan, seen.node, TOOLS)
 
 
 def _arm(seen: Look, after: State, timeout: int, confirming: bool) -> None:

@@ -100,6 +100,7 @@ def pending(
             **counts,
             "total": sum(counts.values()),
             "switching": found.switching,
+            "detour": bool(seen.stuck),
             "mtu": mtu,
             "timed": bool(found.changes) and _may_be_timed(seen),
             "knowledge": knowledge.testify(plan, seen.record),

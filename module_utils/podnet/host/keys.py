@@ -14,15 +14,22 @@ from ..state.desire import own_node
 
 
 def make(
-    plan: Plan, name: str, check: bool, *, run: str = "", over: Sequence[str] = ()
+    plan: Plan,
+    name: str,
+    check: bool,
+    *,
+    another: bool = False,
+    run: str = "",
+    over: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return {"changed", "key"}: the public key of this host, which gets a key pair if it has none.
 
-    With `check` nothing is made, and the key is "". `run` and `over` are as in `converge`. Raises
-    PodnetError, also for a private key that others may have read.
+    With `another` it is a key other than the plan's. With `check` nothing is made, and the key is
+    "". `run` and `over` are as in `converge`. Raises PodnetError, also for a private key that
+    others may have read.
     """
     demand_root()
-    own_node(plan, name)
+    node = own_node(plan, name)
     backend = BACKENDS[plan.backend]
     if not backend.has_keys:
         raise PodnetError(f"{name}: no keys are needed with podnet_backend: {plan.backend}")
@@ -30,9 +37,12 @@ def make(
         if run:
             claim.renew(plan.name, run, over)
         # Not the device's: who removes the file and the record wants another key.
-        key = backend.own_key(plan.name, TOOLS)
-        if key or check:
-            return {"changed": not key, "key": key}
+        keys = backend.own_keys(plan.name, TOOLS)
+        if another:
+            # An earlier run may have made one, and ended before hosts moved to it.
+            keys = [one for one in keys if one != node.key]
+        if keys or check:
+            return {"changed": not keys, "key": keys[0] if keys else ""}
         path, content, key = backend.new_key(plan.name, TOOLS)
         files.write_text(path, content, 0o600)
         return {"changed": True, "key": key}

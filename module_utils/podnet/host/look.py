@@ -35,7 +35,8 @@ class Look(NamedTuple):
     all hosts have to go through the phases together. `strict` and `held` are as in
     `state.phases.target`. `restored` are the sysctls in `final` that are put back to the values
     they had before podnet. `managers` are the tools of `state.managers.SIGNS` that are on the host
-    and for which podnet may write drop-ins.
+    and for which podnet may write drop-ins. `stuck` says why the host cannot switch to the plan at
+    once, but over a device of another name and port (a detour).
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Look(NamedTuple):
     warnings: list[str]
     managers: frozenset[str]
     held: str
+    stuck: list[str]
 
 
 def look(plan: Plan, name: str) -> Look:
@@ -119,12 +121,14 @@ def look(plan: Plan, name: str) -> Look:
     managers = _managers(node)
     _add_files(before, plan.name, managers)
     held = adopt.held_mac(plan, known, before, final)
-    switching = _is_switching(plan, known, adoption, before, final)
+    switching = _is_switching(plan, known, adoption, before, final) or (
+        known is not None and _is_another(plan, node, host, before, final)
+    )
     notes += [adopt.advice(node, held)] if held and adoption.active else []
     warnings += notes + foreign_addresses.addresses(links, ours, cidrs)
     problems += _led_away(plan, node, switching, warnings)
-    asked = preflight.questions(before, final, switching)
-    problems += preflight.problems(node, asked, edge.ask(asked), links, ours | final.links.keys())
+    in_way, stuck = _preflight(node, before, final, switching, links, ours=ours)
+    problems += in_way
     if problems:
         raise _refusal(plan, node, problems)
     return Look(
@@ -140,6 +144,34 @@ def look(plan: Plan, name: str) -> Look:
         warnings,
         managers,
         held,
+        stuck,
+    )
+
+
+def _preflight(
+    node: Node,
+    before: State,
+    final: State,
+    switching: bool,
+    links: Sequence[dict[str, Any]],
+    *,
+    ours: set[str],
+) -> tuple[list[str], list[str]]:
+    """Return what would fail half-way, and of that what a switch goes around by a detour."""
+    asked = preflight.questions(before, final, switching)
+    facts = edge.ask(asked)
+    found = preflight.problems(node, asked, facts, links, ours | final.links.keys())
+    stuck = preflight.rename_problems(node, asked, facts)
+    return (found, stuck) if switching else ([*found, *stuck], [])
+
+
+def _is_another(plan: Plan, node: Node, host: HostView, before: State, final: State) -> bool:
+    """Whether the plan wants another device of the backend's under the name of the one there is."""
+    backend = BACKENDS[plan.backend]
+    return any(
+        backend.is_switch(node, host, before.links[device], final.links[device])
+        for device in backend.own_devices(plan)
+        if device in before.links
     )
 
 

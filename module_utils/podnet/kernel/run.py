@@ -175,6 +175,13 @@ def _mode(path: str) -> int:
     return stat.S_IMODE(Path(path).stat().st_mode)
 
 
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(one.name for one in Path(directory).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _resolve(name: str, family: int) -> list[str]:
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
     try:
@@ -185,7 +192,7 @@ def _resolve(name: str, family: int) -> list[str]:
 
 
 #: How a backend reads this host.
-TOOLS = HostTools(read_json, _output, read_text, _mode, _resolve)
+TOOLS = HostTools(read_json, _output, read_text, _mode, _names, _resolve)
 
 
 def demand_root() -> None:

@@ -47,7 +47,7 @@ def make_plan(
 ) -> PlanningResult:
     """Plan the network. Raises PodnetError with everything that is in the way.
 
-    `keys` are the public keys that hosts without a recorded one have told: name -> key.
+    `keys` are the public keys that hosts have told in this run: name -> key.
     """
     values = inventory.values
     hosts = inventory.hosts
@@ -75,7 +75,7 @@ def make_plan(
             free["podnet_cluster_cidr" + suffix] = counts
     problems.settle()
 
-    known = _keys(values, hosts, {**(keys or {}), **before.keys}, problems)
+    known = _keys(values, hosts, {**before.keys, **(keys or {})}, problems)
     nodes = _nodes(values, hosts, given[""], given["6"], keys=known, problems=problems)
     problems.settle()
     plan = _plan(values, family, nodes)

@@ -94,6 +94,8 @@ VARIABLES: tuple[Variable, ...] = (
              "apply the allocations file although hosts have seen a newer one or another's"),
     Variable("podnet_force_unproven", False, "bool", c.boolean,
              "allow a switch where the new way is not proven between all hosts"),
+    Variable("podnet_wireguard_rotate", False, "bool", c.boolean,
+             "give every host a new WireGuard key pair"),
     Variable("podnet_node", "", "str", c.optional(c.line),
              "the node that remove_node.yml takes out"),
     Variable("podnet_release", [], "list", c.host_names,

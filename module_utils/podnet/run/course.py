@@ -18,7 +18,8 @@ class Course(NamedTuple):
     three phases) or REFUSE. `refusal` is why the run must not go on ("" if it may). `notes` are
     lines for the user. `unreachable` hosts are left out, and the run fails at its end. `over` are
     other runs that have ended without removing their claims from hosts. `hosts` are those that
-    will be changed; each must report afterwards that it was (results.py).
+    will be changed; each must report afterwards that it was (results.py). `detour`: a host cannot
+    switch at once, so all switch to a device of another name and port first.
     """
 
     mode: str
@@ -27,6 +28,7 @@ class Course(NamedTuple):
     unreachable: list[str]
     over: list[str]
     hosts: list[str]
+    detour: bool = False
 
 
 def decide(
@@ -64,7 +66,8 @@ def decide(
     if refusal:
         return Course(REFUSE, refusal, notes, unreachable, over, [])
     if switching:
-        return Course(SWITCH, "", notes, unreachable, over, list(pending))
+        detour = any(counts.get("detour") for counts in pending.values())
+        return Course(SWITCH, "", notes, unreachable, over, list(pending), detour)
     touched = [host for host, counts in pending.items() if counts["total"]]
     if missing and touched:
         notes.append(

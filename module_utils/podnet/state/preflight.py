@@ -17,17 +17,28 @@ from .phases import ASIDE
 _DEFAULT6 = "net.ipv6.conf.default.disable_ipv6"
 
 
+class Rename(NamedTuple):
+    """A device that is up and is to get another name; `can`: its kind has nothing against it."""
+
+    kind: str
+    old: str
+    new: str
+    can: bool
+
+
 class Questions(NamedTuple):
     """What to ask a host.
 
     `device` is a backend's device which is to be made or brought up, None for none. `renames` are
-    (kind, old name, new name) of devices that are up. `disabled6` are the sysctls disable_ipv6 of
-    the devices that need IPv6.
+    devices that are up and get another name. `disabled6` are the sysctls disable_ipv6 of
+    the devices that need IPv6. `own_port`: the device's UDP port is that of the one that makes way
+    for it.
     """
 
     device: Link | None = None
-    renames: tuple[tuple[str, str, str], ...] = ()
+    renames: tuple[Rename, ...] = ()
     disabled6: tuple[str, ...] = ()
+    own_port: bool = False
 
     @property
     def needs(self) -> Needs | None:
@@ -55,25 +66,36 @@ def questions(before: State, final: State, in_phases: bool) -> Questions:
 
     `in_phases`: old and new devices exist beside each other for a while (phases.py).
     """
-    device = None
-    for link in final.links.values():
+    device, own_port = None, False
+    for name, link in final.links.items():
         if link.kind in KINDS and not any(
             one.up and is_same_device(one, link) for one in before.links.values()
         ):
-            device = link
-    return Questions(device, _renames(before, final, in_phases), _disabled6(before, final))
+            device, own_port = link, _has_port(before.links.get(name), link)
+    renames, disabled6 = _renames(before, final, in_phases), _disabled6(before, final)
+    return Questions(device, renames, disabled6, own_port)
 
 
-def _renames(before: State, final: State, in_phases: bool) -> tuple[tuple[str, str, str], ...]:
+def _has_port(have: Link | None, want: Link) -> bool:
+    """Whether the device that is there holds the port of the one that is wanted."""
+    if have is None or not have.up or have.kind not in KINDS:
+        return False
+    return KINDS[have.kind].needs(have).port == KINDS[want.kind].needs(want).port
+
+
+def _renames(before: State, final: State, in_phases: bool) -> tuple[Rename, ...]:
     names = {link.ifindex: name for name, link in final.links.items() if link.ifindex}
     found = []
     for name, link in before.links.items():
         wanted = final.links.get(name)
         if names.get(link.ifindex, name) != name:
-            found.append((name, names[link.ifindex]))
+            can = link.kind not in KINDS or KINDS[link.kind].can_rename
+            found.append(Rename(link.kind, name, names[link.ifindex], can))
         elif in_phases and wanted is not None and not is_same_device(link, wanted):
-            found.append((name, ASIDE))
-    return tuple((before.links[old].kind, old, new) for old, new in found if before.links[old].up)
+            kind = KINDS.get(link.kind)
+            can = kind is None or kind.can_stand_aside(link.options, wanted.options)
+            found.append(Rename(link.kind, name, ASIDE, can))
+    return tuple(one for one in found if before.links[one.old].up)
 
 
 def _disabled6(before: State, final: State) -> tuple[str, ...]:
@@ -107,14 +129,22 @@ def problems(
         kind = KINDS[asked.device.kind]
         if not facts.makes:
             found.append(kind.lacking(node.name, facts.release))
-        found += kind.port_problems(node.name, asked.device, facts.holder, links, ours)
-    found += [
-        _rename_problem(node, facts, *rename)
-        for rename in asked.renames
-        if not (facts.can_rename and KINDS[rename[0]].can_rename)
-    ]
+        holder = "" if asked.own_port else facts.holder
+        found += kind.port_problems(node.name, asked.device, holder, links, ours)
     found += _ipv6_problems(node, asked, facts)
     return found
+
+
+def rename_problems(node: Node, asked: Questions, facts: Facts) -> list[str]:
+    """Return the renames that the host cannot make, a sentence each.
+
+    A switch goes around them: over a device with another name and port (Planner.detour).
+    """
+    return [
+        _rename_problem(node, facts, one.kind, one.old, one.new)
+        for one in asked.renames
+        if not (facts.can_rename and one.can)
+    ]
 
 
 def _rename_problem(node: Node, facts: Facts, kind: str, old: str, new: str) -> str:

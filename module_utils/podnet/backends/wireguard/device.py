@@ -7,6 +7,7 @@ ip(8) shows as a tun device.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
 from ...core.state import Change, DeviceKey, Link
@@ -26,9 +27,17 @@ def directory(network: str) -> str:
     return f"/etc/podnet/{network}"
 
 
-def key_file(network: str) -> str:
-    """Return the path of the host's private key."""
-    return f"{directory(network)}/wireguard.key"
+def key_file(network: str, key: str) -> str:
+    """Return the path of the private key that belongs to the public key `key`.
+
+    Each has a file of its own, so that two devices can stand beside each other, and a host that
+    boots in between finds the key of each.
+    """
+    return f"{directory(network)}/wireguard-{hashlib.sha256(key.encode()).hexdigest()[:12]}.key"
+
+
+#: What the name of such a file is like.
+KEY_FILE = re.compile(r"wireguard-[0-9a-f]{12}\.key\Z")
 
 
 def psk_file(network: str) -> str:
@@ -185,7 +194,7 @@ class WireguardDevice(DeviceKind):
         old, new = PortAndKey.read(have), PortAndKey.read(want.options)
         words = f" listen-port {new.port}" if old.port != new.port else ""
         if new.key and old.key != new.key:
-            words += f" private-key {key_file(want.alias.partition(':')[2])}"
+            words += f" private-key {key_file(want.alias.partition(':')[2], new.key)}"
         if not words:
             return []
         text = f"wg {name} "
@@ -194,8 +203,16 @@ class WireguardDevice(DeviceKind):
         ]
 
     def is_same(self, one: str, other: str) -> bool:
-        """Whether the port is the same: with another one, peers would not find the device."""
-        return PortAndKey.read(one).port == PortAndKey.read(other).port
+        """Whether port and key are the same: with others, peers would not know the device.
+
+        One that has no key, or is to get none yet, may have any.
+        """
+        have, want = PortAndKey.read(one), PortAndKey.read(other)
+        return have.port == want.port and (have.key == want.key or "" in (have.key, want.key))
+
+    def can_stand_aside(self, have: str, want: str) -> bool:
+        """Whether the ports differ: two devices cannot share one."""
+        return self.can_rename and PortAndKey.read(have).port != PortAndKey.read(want).port
 
     def update(self, name: str, have: str, want: str) -> list[str]:
         """Return nothing: see `set_options`."""
@@ -250,7 +267,7 @@ class WireguardDevice(DeviceKind):
         for name, link in sorted(links.items()):
             own = PortAndKey.read(link.options)
             way = "kernel" if link.kind == "wireguard" else "userspace"
-            file = key_file(link.alias.partition(":")[2])
+            file = key_file(link.alias.partition(":")[2], own.key)
             lines.append(f"device {name} {own.port} {file} {own.key or '-'} {way}\n")
             for (device, public), entry in sorted(entries.items()):
                 if device == name:

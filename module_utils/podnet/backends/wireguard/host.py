@@ -15,7 +15,16 @@ from ...core.model import Node, Plan, is_int, is_interface_name, is_key, offset,
 from ...core.state import Link, State
 from ...core.text import listed
 from ..base import Backend, HostTools, Secrets, Settings, peers
-from .device import VARIABLE, Peer, PortAndKey, fingerprint, key_file, psk_file
+from .device import (
+    KEY_FILE,
+    VARIABLE,
+    Peer,
+    PortAndKey,
+    directory,
+    fingerprint,
+    key_file,
+    psk_file,
+)
 
 #: Outer IPv4 20 (IPv6 40) + UDP 8 + WireGuard 32 bytes: type 4, receiver 4, counter 8, tag 16
 #: (the WireGuard paper, section 5.4.6).
@@ -63,10 +72,11 @@ class Wireguard(Backend):
         return {plan.settings["device"]: VARIABLE}
 
     def facts(self, plan: Plan, node: Node, tools: HostTools) -> dict[str, str]:
-        """Return what makes the device, the host's public key, and the addresses of peers' names.
+        """Return what makes the device, the host's public keys, and addresses of peers' names.
 
-        "way" is "kernel" or "userspace"; "key" is "" for none; "wrong" says what is wrong with the
-        file of the private key; "at NAME" are addresses with "|" between them.
+        "way" is "kernel" or "userspace"; "keys" are those whose private keys the host has, with
+        blanks between them; "live" is the device's key, asked where there are none; "wrong" says
+        what is wrong with a file of a private key; "at NAME" are addresses with "|" between them.
         """
         tools.output(["wg", "--version"], "")
         found = {"way": "kernel"}
@@ -75,9 +85,11 @@ class Wireguard(Backend):
             tools.output(["wireguard-go", "--version"], "")
             found["way"] = "userspace"
         try:
-            found["key"] = self.own_key(plan.name, tools) or _key_of(_live(plan, tools), tools)
+            keys = self.own_keys(plan.name, tools)
         except PodnetError as error:
-            found["key"], found["wrong"] = "", str(error)
+            keys, found["wrong"] = [], str(error)
+        found["keys"] = " ".join(keys)
+        found["live"] = "" if keys else _key_of(_live(plan, tools), tools)
         for peer in peers(plan, node):
             name, _port, is_name = _split(peer.settings["endpoint"], plan)
             if is_name:
@@ -86,20 +98,19 @@ class Wireguard(Backend):
 
     def secrets(self, plan: Plan, node: Node) -> Secrets:
         """Return the private key, and the shared key if there is one."""
-        found = {key_file(plan.name): _of_key(node.key)} if node.key else {}
+        found = {key_file(plan.name, node.key): _of_key(node.key)} if node.key else {}
         if plan.settings["psk"]:
             found[psk_file(plan.name)] = _of_psk(plan.settings["psk"])
         return found
 
     def secrets_on(self, name: str, tools: HostTools) -> Secrets:
-        """Return the two files that are on the host."""
+        """Return the files of keys that are on the host."""
         found = {}
-        text = tools.text(key_file(name))
-        if text is not None:
+        for path in _key_files(name, tools):
             try:
-                found[key_file(name)] = _of_key(_key_of(text, tools))
+                found[path] = _of_key(_key_of(tools.text(path) or "", tools))
             except PodnetError:  # without wg(8); the file can be removed all the same
-                found[key_file(name)] = _of_key("")
+                found[path] = _of_key("")
         text = tools.text(psk_file(name))
         if text is not None:
             found[psk_file(name)] = _of_psk(fingerprint(text.strip()))
@@ -115,35 +126,34 @@ class Wireguard(Backend):
             if fingerprint(psk) != plan.settings["psk"]:
                 raise PodnetError("secrets: psk is not the key that the plan was made with")
             found[psk_file(plan.name)] = f"{psk}\n"
-        if tools.text(key_file(plan.name)) is None:
-            live = _live(plan, tools)
-            found.update({key_file(plan.name): live} if live else {})
+        live = _live(plan, tools)
+        if live:
+            found[key_file(plan.name, _key_of(live, tools))] = live
         return found
 
-    def own_key(self, name: str, tools: HostTools) -> str:
-        """Return the public key that belongs to the file of the private key, "" without one.
+    def own_keys(self, name: str, tools: HostTools) -> list[str]:
+        """Return the public keys that belong to the files of private keys.
 
         Raises PodnetError for a file that holds no key, or that others may read.
         """
-        path = key_file(name)
-        text = tools.text(path)
-        if text is None:
-            return ""
-        mode = tools.mode(path)
-        if mode & 0o077:
-            raise PodnetError(
-                f"{path} has mode {mode:04o}, so others may have read the private key. Remove it, "
-                "and the host's key from the allocations file: the next run makes a new one. Or "
-                "chmod 600 it, if you know that nobody has"
-            )
-        key = _key_of(text, tools)
-        if not key:
-            raise PodnetError(
-                f"{path} holds no private key (wg genkey makes one). Restore it from a backup; or "
-                "remove it, and the host's key from the allocations file: the next run makes a "
-                "new one"
-            )
-        return key
+        found = []
+        for path in _key_files(name, tools):
+            mode = tools.mode(path)
+            if mode & 0o077:
+                raise PodnetError(
+                    f"{path} has mode {mode:04o}, so others may have read the private key. Remove "
+                    "it, and the host's key from the allocations file: the next run makes a new "
+                    "one. Or chmod 600 it, if you know that nobody has"
+                )
+            key = _key_of(tools.text(path) or "", tools)
+            if not key or key_file(name, key) != path:
+                raise PodnetError(
+                    f"{path} does not hold the private key that it is named after. Restore it from "
+                    "a backup; or remove it, and the host's key from the allocations file: the "
+                    "next run makes a new one"
+                )
+            found.append(key)
+        return found
 
     def new_key(self, name: str, tools: HostTools) -> tuple[str, str, str]:
         """Return a new key pair of `wg genkey`."""
@@ -151,7 +161,7 @@ class Wireguard(Backend):
         key = _key_of(text, tools)
         if not key:
             raise PodnetError("wg genkey: made no key")
-        return key_file(name), text, key
+        return key_file(name, key), text, key
 
     def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
         """Add the device."""
@@ -188,6 +198,11 @@ class Wireguard(Backend):
             source = offset(split_cidr(node.subnet6)[0], 1)
             state.routes[peer.subnet6] = f"dev {device} src {source}"
 
+    def is_switch(self, node: Node, host: HostView, have: Link, want: Link) -> bool:
+        """Whether the device has another one of the host's own keys: they are being rotated."""
+        old, new = PortAndKey.read(have.options), PortAndKey.read(want.options)
+        return old.key not in ("", new.key) and old.key in host.facts.get("keys", "").split()
+
     def warm_up(self, plan: Plan, node: Node, tools: HostTools) -> list[str]:
         """Make sessions with all peers, so that no packet waits for a handshake.
 
@@ -219,11 +234,11 @@ class Wireguard(Backend):
     def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:
         """Return what is wrong with the host's key, and names of peers that it cannot resolve."""
         found = []
-        key = host.facts.get("key", "")
+        keys = [*host.facts.get("keys", "").split(), *host.facts.get("live", "").split()]
         if "wrong" in host.facts:
             found.append(f"{node.name}: {host.facts['wrong']}")
-        elif node.key and key != node.key:
-            has = f"the host's is {key}" if key else "the host has no private key"
+        elif node.key and node.key not in keys:
+            has = f"the host's is {keys[0]}" if keys else "the host has no private key"
             found.append(
                 f"{node.name}: the allocations file says that its public key is {node.key}, and "
                 f"{has}. If the machine was replaced or restored, delete its key (`key: ...`) from "
@@ -258,6 +273,11 @@ class Wireguard(Backend):
         found = super().parameters(plan)
         del found["psk"]
         return found
+
+
+def _key_files(name: str, tools: HostTools) -> list[str]:
+    top = directory(name)
+    return [f"{top}/{one}" for one in tools.names(top) if KEY_FILE.match(one)]
 
 
 def _begins(node: Node, peer: Node, plan: Plan) -> bool:
