@@ -341,10 +341,12 @@ class UserspaceDevice(WireguardDevice):
     def removed(self, name: str, link: Link) -> list[Change]:
         """Return the end of the process, which takes its device with it."""
         line = f"systemctl stop {if_any(name)}"
+        # It has made the directory for its sockets and leaves it.
+        sweep = "find /run -maxdepth 1 -name wireguard -empty -delete"
         text = (
             f"unit {unit(name)}.service\nlink {name} type {link.kind} mtu {link.mtu} {link.options}"
         )
-        return [Change("command", (line,), text, "")]
+        return [Change("command", (line, sweep), text, "")]
 
     def needs(self, link: Link) -> Needs:
         """Return the UDP port, and the module for tun devices."""
