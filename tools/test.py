@@ -75,7 +75,7 @@ _YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
 class Part:
     """A command that passes or fails. `junit`: it counts the tests in that file, not itself.
 
-    `alone`: nothing else runs meanwhile.
+    `alone`: nothing else runs meanwhile. `again`: it has failed once.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Part:
     junit: Path | None = None
     scenario: str = ""
     alone: bool = False
+    again: bool = False
     timeout: float = 600
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -289,14 +290,14 @@ def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
         details = f"{passed} passed, {failed} failed, "
     elif part.results and not problem and _tests(part.results)[0] == 0:
         problem = "its verify step did not run"
-    again = bool(problem and part.scenario and not part.alone)
+    again = bool(problem and part.scenario and not part.again)
     if not part.junit and not again:
         count.passed += not problem
         count.failed += bool(problem)
     used = f"{seconds:.0f} s, CPU {one.processes + one.hosts:.0f} s"
     print(f"{'FAILED' if problem else 'ok'}  {part.name}  ({details}{used})", flush=True)
     if problem:
-        when = "beside others" if again else "alone" if part.alone else ""
+        when = "alone" if part.alone else "beside others" if again else ""
         tests = _failures(part.results) if part.results else []
         label = " ".join(word for word in (part.name, when) if word)
         count.named += [f"{label}: {one}" for one in tests or [problem]]
@@ -310,7 +311,7 @@ def _finish(one: Running, overdue: bool, count: Count) -> list[Part]:
     if not again:
         return []
     print(f"again  {part.name}, alone, when all others have ended", flush=True)
-    return [replace(part, alone=True)]
+    return [replace(part, alone=True, again=True)]
 
 
 def _problem(one: Running, overdue: bool) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unittest import mock
 
+from podnet.backends.base import HostTools
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.core.state import Chain, Change, Port, Rule
@@ -338,11 +339,23 @@ def _facts(asked: Questions) -> Facts:
     return Facts(makes=True, holder="", can_rename=True, release="6.18", values=values)
 
 
+#: How a backend reads a machine: JSON and files; no other tool is there, and no name.
+_TOOLS = HostTools(
+    _as("read_json"),
+    lambda _argv, _stdin: None,
+    _as("read_text"),
+    lambda _path: 0o600,
+    lambda _directory: [],
+    lambda _name, _family: [],
+)
+
+
 def _replacements() -> list[tuple[object, object]]:
-    """Return (function of the edge, what stands in for it)."""
+    """Return (what is of the edge, what stands in for it)."""
     return [
         (run.run, _as("tool")),
         (run.read_json, _as("read_json")),
+        (run.TOOLS, _TOOLS),
         (run.demand_root, _nothing),
         (run.find, lambda tool: tool),
         (observe.sysctl_path, _Sysctl),
@@ -388,7 +401,7 @@ def edge_replaced() -> Iterator[None]:
         for name, module in list(sys.modules.items()):
             if name == "podnet" or name.startswith("podnet."):
                 for attribute, value in list(vars(module).items()):
-                    if callable(value) and id(value) in wanted:
+                    if id(value) in wanted:
                         stack.enter_context(mock.patch.object(module, attribute, wanted[id(value)]))
         yield
 
