@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import (
-    Any,
-    Callable,
-    ClassVar,
-    Collection,
-    Dict,
-    Mapping,
-    NamedTuple,
-    Sequence,
-)
+from typing import Any, Callable, ClassVar, Collection, Dict, Mapping, NamedTuple, Sequence
 
 from ..core.host_view import HostView
 from ..core.model import Node, Plan

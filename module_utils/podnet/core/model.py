@@ -278,7 +278,7 @@ class Plan:
         demand(is_network_name(self.backend), "backend", self.backend)
         for key, value in self.settings.items():
             demand(_NAME.match(key.replace("_", "-")) is not None, "settings", key)
-            demand(is_safe(value), key, value)
+            demand(_is_safe(value), key, value)
         demand(self.underlay in (4, 6), "underlay", self.underlay)
         demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
         demand(
@@ -341,7 +341,7 @@ def node_validate(node: Node) -> None:
     demand(isinstance(node.settings, dict), label + ".settings", node.settings)
     for key, value in node.settings.items():
         demand(_NAME.match(str(key).replace("_", "-")) is not None, label + ".settings", key)
-        demand(is_safe(value), f"{label}.{key}", value)
+        demand(_is_safe(value), f"{label}.{key}", value)
     for endpoint in node.endpoints:
         demand(is_interface_name(endpoint.name), label + ".endpoints", endpoint.name)
         for address, family in ((endpoint.address, 4), (endpoint.address6, 6)):
@@ -368,7 +368,7 @@ def _is_cidr(text: object, family: int) -> bool:
         return False
 
 
-def is_safe(value: object) -> bool:
+def _is_safe(value: object) -> bool:
     """Whether `value` may be a setting of a backend: a truth value, a number, or a safe word."""
     return isinstance(value, (bool, int)) or (
         isinstance(value, str) and (value == "" or _WORD.match(value) is not None)

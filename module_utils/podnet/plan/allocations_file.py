@@ -157,6 +157,7 @@ class _Reader:
         self.settings: dict[str, str] = {}
         self.nodes: dict[str, tuple[str, str]] = {}
         self.keys: dict[str, str] = {}
+        self.key_owners: dict[str, str] = {}
         self.lines: dict[str, int] = {}
         self.step: Callable[[str], None] = self._outer
 
@@ -225,7 +226,7 @@ class _Reader:
     def _take_key(self, name: str, key: str) -> None:
         if not is_key(key):
             raise self._wrong(f"{name}: {_cut(key)} is no public key (32 bytes in base64)")
-        other = next((one for one, known in self.keys.items() if known == key), name)
+        other = self.key_owners.setdefault(key, name)
         if other != name:
             raise self._wrong(
                 f"{name} has the public key of {other}, first in line {self.lines[other]}"

@@ -294,7 +294,11 @@ def place(host: Mapping[str, Any]) -> str:
     directory = host.get("inventory_dir")
     if isinstance(said, str) and said:
         return said
-    return f"{directory.rstrip('/')}/{ALLOCATIONS_FILE}" if isinstance(directory, str) else ""
+    return _in_directory(directory) if isinstance(directory, str) else ""
+
+
+def _in_directory(directory: str) -> str:
+    return directory.rstrip("/") + "/" + ALLOCATIONS_FILE
 
 
 def _beside_inventory(raw_hosts: Sequence[Mapping[str, Any]], problems: Problems) -> str:
@@ -308,7 +312,7 @@ def _beside_inventory(raw_hosts: Sequence[Mapping[str, Any]], problems: Problems
         directory = raw.get("inventory_dir")
         where.setdefault(directory if isinstance(directory, str) else "", str(raw.get("name")))
     if len(where) == 1 and "" not in where:
-        return next(iter(where)).rstrip("/") + "/" + ALLOCATIONS_FILE
+        return _in_directory(next(iter(where)))
     if set(where) == {""}:
         reason = "the inventory has no directory to keep the allocations in"
     else:

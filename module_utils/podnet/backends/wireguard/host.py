@@ -211,12 +211,13 @@ class Wireguard(Backend):
         """
         device = plan.settings["device"]
         others = {peer.key: peer for peer in peers(plan, node) if peer.key}
+        order = {name: number for number, name in enumerate(plan.nodes)}
         begun: set[str] = set()
         deadline = time.monotonic() + WARM_UP
         while True:
             waiting = set(others) - _in_session(device, tools)
             for key in sorted(waiting - begun):
-                if _begins(node, others[key], plan):
+                if _begins(node, others[key], order):
                     # Sends at once (wg(8)); the peer's own value comes right after it.
                     usual = str(node.settings["keepalive"])
                     for seconds in ("off", str(KEEPALIVE), usual):
@@ -280,13 +281,12 @@ def _key_files(name: str, tools: HostTools) -> list[str]:
     return [f"{top}/{one}" for one in tools.names(top) if KEY_FILE.match(one)]
 
 
-def _begins(node: Node, peer: Node, plan: Plan) -> bool:
-    """Whether `node`, and not `peer`, begins the handshake."""
+def _begins(node: Node, peer: Node, order: Mapping[str, int]) -> bool:
+    """Whether `node`, and not `peer`, begins the handshake; `order` is that of the plan."""
     hidden = [one.settings["endpoint"] == BEHIND_NAT for one in (node, peer)]
     if hidden[0] != hidden[1]:
         return bool(hidden[0])
-    names = list(plan.nodes)
-    return names.index(node.name) < names.index(peer.name)
+    return order[node.name] < order[peer.name]
 
 
 def _in_session(device: str, tools: HostTools) -> set[str]:
