@@ -127,9 +127,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
+from ansible.module_utils.podnet.backends.registry import BACKENDS
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
+from ansible.module_utils.podnet.kernel.run import TOOLS
 from ansible.module_utils.podnet.probe import probe_pod, questions
 
 
@@ -165,9 +167,11 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
         pod = vars(probe_pod.make(plan, options["node"]))
         return {"changed": True, "pod": pod}
     pod = probe_pod.read(plan.name)
+    # A first packet that waits for its peers' handshakes would count as lost.
+    late = BACKENDS[plan.backend].warm_up(plan, plan.nodes[options["node"]], TOOLS)
     addresses, notes = questions.outside_addresses(plan, pod, options["outside"])
     seen = questions.probe(options["node"], pod, targets, addresses, options["outside"])
-    seen["notes"] = notes + seen["notes"]
+    seen["notes"] = notes + seen["notes"] + (late if seen["failures"] else [])
     return dict(seen, changed=False)
 
 

@@ -207,24 +207,27 @@ class Wireguard(Backend):
         """Make sessions with all peers, so that no packet waits for a handshake.
 
         Of each pair one begins: where both do, they may throw each other's handshake away, and both
-        try again after 5 s (REKEY_TIMEOUT, section 6.1 of the paper).
+        try again after 5 s (REKEY_TIMEOUT, section 6.1 of the paper). The other one begins after
+        half of the time: a peer that has rebooted is still in session for who should begin.
         """
         device = plan.settings["device"]
         others = {peer.key: peer for peer in peers(plan, node) if peer.key}
         order = {name: number for number, name in enumerate(plan.nodes)}
         begun: set[str] = set()
-        deadline = time.monotonic() + WARM_UP
+        begin = time.monotonic()
         while True:
-            waiting = set(others) - _in_session(device, tools)
+            sessions = _sessions(device, tools)
+            waiting = {key for key in others if sessions.get(key) is False}
+            passed = time.monotonic() - begin
             for key in sorted(waiting - begun):
-                if _begins(node, others[key], order):
+                if _begins(node, others[key], order) or passed > WARM_UP / 2:
                     # Sends at once (wg(8)); the peer's own value comes right after it.
                     usual = str(node.settings["keepalive"])
                     for seconds in ("off", str(KEEPALIVE), usual):
                         words = ["peer", key, "persistent-keepalive", seconds]
                         tools.output(["wg", "set", device, *words], "")
-            begun |= waiting
-            if not waiting or time.monotonic() > deadline:
+                    begun.add(key)
+            if not waiting or passed > WARM_UP:
                 break
             time.sleep(0.1)
         if not waiting:
@@ -289,12 +292,12 @@ def _begins(node: Node, peer: Node, order: Mapping[str, int]) -> bool:
     return order[node.name] < order[peer.name]
 
 
-def _in_session(device: str, tools: HostTools) -> set[str]:
-    """Return the public keys of peers whose last handshake still holds."""
+def _sessions(device: str, tools: HostTools) -> dict[str, bool]:
+    """Return public key -> whether its last handshake holds, of the device's peers."""
     said = tools.output(["wg", "show", device, "latest-handshakes"], "") or ""
     pairs = [line.split("\t") for line in said.splitlines()]
     now = time.time()
-    return {pair[0] for pair in pairs if len(pair) == 2 and now - float(pair[1]) < REKEY_AFTER}
+    return {pair[0]: now - float(pair[1]) < REKEY_AFTER for pair in pairs if len(pair) == 2}
 
 
 def _of_key(key: str) -> str:
