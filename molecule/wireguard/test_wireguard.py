@@ -250,7 +250,9 @@ def sent(site: Site, capture: str) -> dict[str, bool]:
     """Send a text from the bridge of n1 to that of n2; return what a capture on n1's wire holds."""
     site.on("n1", "rm", "-f", capture)
     unit = "--unit=capture"
-    dump = ["tcpdump", "-i", "host0", "-s", "0", "-U", "-w", capture]
+    # Else a packet waits for others for up to a second, and is lost when the capture ends.
+    at_once = ["--immediate-mode", "-U"]
+    dump = ["tcpdump", "-i", "host0", "-s", "0", *at_once, "-w", capture]
     site.on("n1", "systemd-run", "--quiet", "--collect", unit, *dump)
     wait(lambda: site.lab.run("n1", ["test", "-s", capture], check=False).returncode == 0)
     serve = "import socket,sys\ns=socket.create_server(('10.244.1.1', 7000))\nc,_=s.accept()\n"

@@ -186,7 +186,7 @@ class Clock:
     [
         pytest.param("n1", (0.3, None), (True, 0.3, False), id="who is first begins"),
         pytest.param("n2", (0.3, None), (False, 0.3, False), id="the second one waits"),
-        pytest.param("n2", (7.0, None), (True, 7.0, False), id="and begins where none comes"),
+        pytest.param("n2", (4.0, None), (True, 4.0, False), id="and begins where none comes"),
         pytest.param("n1", (99.0, None), (True, 11.0, True), id="nobody answers"),
         pytest.param("n1", (0.3, 30.0), (False, 0.0, False), id="a session that holds"),
         pytest.param("n1", (0.3, 150.0), (True, 0.3, False), id="an old session"),

@@ -16,6 +16,7 @@ from ...core.state import Link, State
 from ...core.text import listed
 from ..base import Backend, HostTools, Secrets, Settings, peers
 from .device import (
+    KEEPALIVE,
     KEY_FILE,
     VARIABLE,
     Peer,
@@ -38,8 +39,8 @@ BEHIND_NAT = "none"
 REKEY_AFTER = 120
 WARM_UP = 11.0
 
-#: Seconds: what keeps a NAT's mapping (wg(8)); RFC 4787 lets one end after 30 s without packets.
-KEEPALIVE = 25
+#: Seconds that who begins has before the other one does.
+FIRST = 2.0
 
 
 class Wireguard(Backend):
@@ -207,8 +208,8 @@ class Wireguard(Backend):
         """Make sessions with all peers, so that no packet waits for a handshake.
 
         Of each pair one begins: where both do, they may throw each other's handshake away, and both
-        try again after 5 s (REKEY_TIMEOUT, section 6.1 of the paper). The other one begins after
-        half of the time: a peer that has rebooted is still in session for who should begin.
+        try again after 5 s (REKEY_TIMEOUT, section 6.1 of the paper). The other one begins a
+        moment later: a peer that has rebooted is still in session for who should begin.
         """
         device = plan.settings["device"]
         others = {peer.key: peer for peer in peers(plan, node) if peer.key}
@@ -220,7 +221,7 @@ class Wireguard(Backend):
             waiting = {key for key in others if sessions.get(key) is False}
             passed = time.monotonic() - begin
             for key in sorted(waiting - begun):
-                if _begins(node, others[key], order) or passed > WARM_UP / 2:
+                if _begins(node, others[key], order) or passed > FIRST:
                     # Sends at once (wg(8)); the peer's own value comes right after it.
                     usual = str(node.settings["keepalive"])
                     for seconds in ("off", str(KEEPALIVE), usual):
