@@ -199,7 +199,7 @@ def test_switches_are_not_felt_and_leave_nothing(site: Site) -> None:
                 assert (has, bool(key_file(site, host))) == (
                     (True, True) if backend == "wireguard" else (False, False)
                 )
-            demand_none_lost(traffic, backend)
+            traffic.report().demand_none_lost(backend)
         after = state(site)
     assert without_ports(after) == without_ports(fresh)
 
@@ -207,20 +207,6 @@ def test_switches_are_not_felt_and_leave_nothing(site: Site) -> None:
 def watched(site: Site) -> Traffic:
     """Return a watch whose two pods a host join each ordered pair of hosts by a ping every 5 ms."""
     return Traffic(site.lab, interval=0.01)
-
-
-def demand_none_lost(traffic: Traffic, what: str) -> None:
-    """Fail if a ping or a connection was lost. A process that encrypts may be late: it shares the
-    CPU with all else.
-    """
-    report = traffic.report()
-    felt = [
-        words
-        for pair in report.pairs
-        if pair.lost or pair.resets or pair.refusal
-        for words in pair.failures
-    ]
-    assert not felt, f"{what}: {'; '.join(felt)}\n{report.table()}"
 
 
 def without_ports(found: dict[str, Any]) -> dict[str, Any]:
@@ -321,7 +307,7 @@ def test_new_keys_and_another_port_are_not_felt(site: Site) -> None:
     with watched(site) as traffic:
         run = site.site("-e", "podnet_wireguard_rotate=true")
         assert run.changed_hosts == set(site.hosts)
-        demand_none_lost(traffic, "rotation")
+        traffic.report().demand_none_lost("rotation")
         assert not set(keys(site).values()) & set(known.values())
         port = ["-e", "podnet_wireguard_port=4000"]
         assert site.site(*port).changed_hosts == set(site.hosts)
@@ -329,7 +315,7 @@ def test_new_keys_and_another_port_are_not_felt(site: Site) -> None:
             assert site.on(host, "wg", "show", DEVICE, "listen-port").strip() == "4000"
             assert not site.has_link(host, "podnet-detour")
         assert site.site().changed_hosts == set(site.hosts)
-        demand_none_lost(traffic, "another port")
+        traffic.report().demand_none_lost("another port")
     assert without_ports(state(site)) == without_ports(before)
     assert site.site().changed_hosts == set()
 
@@ -342,7 +328,7 @@ def test_another_port_with_another_device_is_a_switch(site: Site) -> None:
             assert site.has_link(host, "other-wg")
             assert not site.has_link(host, DEVICE)
         assert site.site().changed_hosts == set(site.hosts)
-        demand_none_lost(traffic, "another port")
+        traffic.report().demand_none_lost("another port")
 
 
 def test_a_replaced_machine_gets_a_new_key(site: Site) -> None:
