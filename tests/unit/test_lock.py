@@ -92,3 +92,35 @@ def test_the_holder_is_named(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SSH_CLIENT", "192.0.2.9 1 22")
     with lock.held("net"), pytest.raises(PodnetError, match=r"from 192\.0\.2\.9"):
         lock.held("net", wait=0.0).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("holder", "waited"), [(f"{lock.REPLAY} 7", True), ("process 7, from 192.0.2.1", False)]
+)
+def test_a_replay_is_waited_for_and_a_run_is_not(
+    places: Path, monkeypatch: pytest.MonkeyPatch, holder: str, waited: bool
+) -> None:
+    tries: list[float] = []
+
+    def take(_path: Path, _who: str, deadline: float) -> int:
+        tries.append(deadline)
+        if len(tries) < 30:
+            raise flock.Busy(holder)
+        return os.open("/dev/null", os.O_RDONLY)
+
+    monkeypatch.setattr(flock, "take", take)
+    if waited:
+        with lock.held("net", wait=1.0):
+            assert tries[-1] - tries[0] > 20
+    else:
+        with pytest.raises(PodnetError, match="process 7"), lock.held("net", wait=1.0):
+            pass
+
+
+def test_a_replay_that_does_not_end_is_told(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(_path: Path, _who: str, _deadline: float) -> int:
+        raise flock.Busy(f"{lock.REPLAY} 7")
+
+    monkeypatch.setattr(flock, "take", take)
+    with pytest.raises(PodnetError, match="boot files are being replayed, process 7"):
+        lock._take("net", 20.0)

@@ -14,6 +14,11 @@ from .files import STATE
 
 DIRECTORY = "/run/podnet"
 
+#: How the replay of boot files names itself as holder, followed by its process id. It ends by
+#: itself, and is waited for: on a slow host it takes longer than a run waits for another.
+REPLAY = "its boot files are being replayed, process"
+_REPLAY_WAIT = 180.0
+
 _HELD: list[int] = []
 
 
@@ -33,7 +38,7 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
     The lock's file is removed together with the network; only the holder makes or removes the
     network's directory. Raises PodnetError naming the holder after `wait` seconds.
     """
-    handle = _take(name, time.monotonic() + wait)
+    handle = _take(name, wait)
     try:
         _HELD.append(handle)
         yield
@@ -60,14 +65,22 @@ def _path(name: str) -> Path:
     return Path(DIRECTORY) / f"{name}.lock"
 
 
-def _take(name: str, deadline: float) -> int:
-    """Return a file descriptor that holds the lock; at `deadline` raise PodnetError instead."""
+def _take(name: str, wait: float) -> int:
+    """Return a file descriptor that holds the lock; after `wait` seconds raise PodnetError.
+
+    A replay may take longer.
+    """
     path = _path(name)
+    begin = time.monotonic()
+    deadline = begin + wait
     while True:
         try:
             path.parent.mkdir(mode=0o755, exist_ok=True)
             return flock.take(path, f"process {os.getpid()}, from {_client()}\n", deadline)
         except flock.Busy as busy:
+            if str(busy).startswith(REPLAY) and deadline < begin + _REPLAY_WAIT:
+                deadline += 1.0
+                continue
             raise PodnetError(
                 f"another run of podnet works on network {name} of this host "
                 f"({busy}); wait for it to end and run again"

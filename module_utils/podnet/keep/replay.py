@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..backends.registry import MAIN_KINDS
 from .files import STATE
-from .lock import DIRECTORY
+from .lock import DIRECTORY, REPLAY
 
 PATH = STATE + "/replay"
 
@@ -52,6 +52,7 @@ exec 9>>"@RUN/$name.lock"
 flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; exit 75; }
 # Who removes the network takes the lock away, too.
 [ "@RUN/$name.lock" -ef /proc/$$/fd/9 ] || exit 0
+echo "@HOLDER $$" >"@RUN/$name.lock"
 # A change that waits for its confirmation is undone by a timer of its own.
 [ ! -e "@RUN/$name.rollback" ] || exit 75
 
@@ -293,4 +294,5 @@ SCRIPT = (
     .replace("@REPLAY", "\n  ".join(kind.replay for kind in MAIN_KINDS.values()))
     .replace("@STATE", STATE)
     .replace("@RUN", DIRECTORY)
+    .replace("@HOLDER", REPLAY)
 )
