@@ -68,6 +68,8 @@ _PYTHON_TREES = [
     *("module_utils", "library", "action_plugins", "filter_plugins"),
     *("tests", "lab", "molecule", "tools", "bench"),
 ]
+# What tests run on hosts, beside the project's own code.
+_TESTS_ON_HOSTS = ["tests/traffic/onhost", "tests/scenario/snapshot.py", "lab/bytecode.py"]
 _YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
 
 
@@ -141,7 +143,7 @@ def lint_parts() -> list[Part]:
         "yamllint": _python("-m", "yamllint", "--strict", *_YAML_TREES),
         "vermin": [
             *(str(BIN / "vermin"), "--no-tips", "--quiet", "--violations", "-t=3.8-"),
-            *("module_utils", "library"),
+            *("module_utils", "library", *_TESTS_ON_HOSTS),
         ],
         "roles": _python("tools/checks.py", "roles"),
         "includes": _python("tools/checks.py", "includes"),

@@ -24,8 +24,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 _SNAPSHOT = Path(__file__).with_name("snapshot.py").read_text()
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
 
-#: Seconds a playbook may take on a busy machine.
-_TIMEOUT = 300
+#: Seconds a playbook may take on a busy machine whose hosts have emulated processors.
+_TIMEOUT = 900
 
 Snapshot = dict[str, Any]
 

@@ -122,7 +122,9 @@ def rulesets() -> dict[str, Any]:
     tables = re.split(r"^(table .*) \{$", nft, flags=re.MULTILINE)[1:]
     return {
         "nft": {
-            name: text.splitlines() for name, text in zip(tables[::2], tables[1::2], strict=True)
+            # Hosts have Python 3.8 and later.
+            name: text.splitlines()
+            for name, text in zip(tables[::2], tables[1::2])  # noqa: B905
         },
         "rules": run("ip", "rule").splitlines() + run("ip", "-6", "rule").splitlines(),
     }
