@@ -381,7 +381,7 @@ def _replacements() -> list[tuple[object, object]]:
         (services.settle, lambda _paths: []),
         (lock.held, lambda *_: contextlib.nullcontext()),
         (pods.with_inner_ends, _as("with_inner_ends")),
-        (rollback.client, lambda: _now().client),
+        (rollback.clients, lambda _run="": rollback.Clients([_now().client])),
         (rollback.arm, _as("arm")),
         (rollback.note_written, _as("note_written")),
         (rollback.confirm, _as("disarm")),

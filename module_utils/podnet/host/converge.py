@@ -100,8 +100,10 @@ def converge(
                 cidrs=cidrs(seen),
                 unsettled=_unsettled(seen, result.changes),
             )
-            result.armed = rollback.endangers(seen.before, after, rollback.client())
+            watched = rollback.clients(run)
+            result.armed = rollback.endangers(seen.before, after, watched.addresses)
             if result.armed:
+                result.warnings += filter(None, [watched.note()])
                 _arm(seen, after, timeout, confirming)
             record_file.save(plan.name, ahead)
             ours = {*seen.before.links, *after.links}

@@ -74,7 +74,7 @@ def _may_be_timed(seen: Look) -> bool:
     # Imported here, because a host compiles all imports in every call, and most need none of this.
     from . import rollback
 
-    return rollback.may_endanger([seen.before, seen.final], rollback.client())
+    return rollback.may_endanger([seen.before, seen.final], rollback.clients().addresses)
 
 
 def pending(

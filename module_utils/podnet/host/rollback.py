@@ -14,11 +14,12 @@ import shlex
 import shutil
 from itertools import groupby
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Iterator, Mapping, NamedTuple, Sequence
 
 from ..backends.registry import TOOLS
 from ..core.errors import PodnetError
 from ..core.state import BRIDGE, Change, State, route_device
+from ..core.text import listed
 from ..keep import files
 from ..keep.lock import DIRECTORY
 from ..kernel.observe import sysctl_path
@@ -27,48 +28,93 @@ from ..kernel.run import SEARCH, find, run
 PROC = "/proc"
 
 
-def client() -> str:
-    """Return the address that the SSH session of this process comes from, "" if there is none.
+class Clients(NamedTuple):
+    """The addresses that a change must not cut off; `certain`: the run's own SSH client, or none.
+
+    Otherwise these are the clients of all sessions on the host, one of which is the run's.
+    """
+
+    addresses: Sequence[str]
+    certain: bool = True
+
+    def note(self) -> str:
+        """Return a sentence for the user about clients that are a guess, "" for others."""
+        if self.certain:
+            return ""
+        return (
+            "this process does not descend from an SSH session (become by machinectl or run0?), so "
+            "which session is the run's is not known: the timed rollback watches all clients, "
+            f"{listed(self.addresses)}"
+        )
+
+
+def clients(run_name: str = "") -> Clients:
+    """Return the addresses whose way to this host a change must not take away unproven.
 
     sshd(8) sets SSH_CONNECTION; sudo(8) drops it, so parent processes' environments are read, too.
+    machinectl(1) and run0(1) have systemd start the process, which then descends from no session:
+    then each session's client may be the run's. `run_name` is the run's name, which holds the id of
+    ansible-playbook's process: what descends from that came by no SSH.
     """
-    pid = "self"
-    for _ in range(20):
-        try:
-            environment = Path(f"{PROC}/{pid}/environ").read_bytes().split(b"\0")
-            status = Path(f"{PROC}/{pid}/status").read_text()
-        except OSError:
-            return ""
-        for entry in environment:
-            if entry.startswith(b"SSH_CONNECTION="):
-                return entry.split(b"=", 1)[1].split(b" ")[0].decode("ascii", "replace")
-        pid = status.partition("\nPPid:\t")[2].partition("\n")[0]
-        if pid in ("0", "1"):
-            return ""
-    return ""
+    controller = run_name.split(" ")[1] if run_name.count(" ") == 3 else ""
+    pid, local = "self", False
+    for _ in range(40):
+        address = _ssh_client(pid)
+        if address is not None:
+            # Also above a local ansible-playbook: it is the session of the person who started it.
+            return Clients([address] if address else [])
+        pid = _parent(pid)
+        if pid in ("", "0", "1"):
+            break
+        # The id alone may be another process's, on another machine.
+        local = local or (pid == controller and b"ansible" in _read(pid, "cmdline"))
+    if local:
+        return Clients([])
+    found = {_ssh_client(one.name) for one in Path(PROC).glob("[0-9]*")} - {None, ""}
+    return Clients(sorted(str(one) for one in found), certain=not found)
 
 
-def endangers(before: State, after: State, address: str) -> bool:
-    """Whether packets to `address` take another way in state `after` than in `before`."""
-    if not address:
-        return False
+def _ssh_client(pid: str) -> str | None:
+    """Return the address in a process's SSH_CONNECTION, None if it has none or is gone."""
+    for entry in _read(pid, "environ").split(b"\0"):
+        if entry.startswith(b"SSH_CONNECTION="):
+            return entry.split(b"=", 1)[1].split(b" ")[0].decode("ascii", "replace")
+    return None
+
+
+def _parent(pid: str) -> str:
+    """Return the id of a process's parent, "" if it is gone."""
+    return _read(pid, "status").partition(b"\nPPid:\t")[2].partition(b"\n")[0].decode()
+
+
+def _read(pid: str, name: str) -> bytes:
     try:
-        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    except ValueError:
-        return False
-    return _way(before, target) != _way(after, target)
+        return Path(f"{PROC}/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
 
 
-def may_endanger(states: Sequence[State], address: str) -> bool:
-    """Whether packets to `address` use routes or devices of podnet's in one of `states`.
+def endangers(before: State, after: State, addresses: Sequence[str]) -> bool:
+    """Whether packets to one of `addresses` take another way in state `after` than in `before`."""
+    return any(_way(before, one) != _way(after, one) for one in _parsed(addresses))
+
+
+def may_endanger(states: Sequence[State], addresses: Sequence[str]) -> bool:
+    """Whether packets to one of `addresses` use routes or devices of podnet's in one of `states`.
 
     Only then can a change between them need a timed rollback.
     """
-    try:
-        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    except ValueError:
-        return False
-    return any(_way(state, target) != _way(State(), target) for state in states)
+    return any(
+        _way(state, one) != _way(State(), one) for state in states for one in _parsed(addresses)
+    )
+
+
+def _parsed(
+    addresses: Sequence[str],
+) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    for address in addresses:
+        with contextlib.suppress(ValueError):
+            yield ipaddress.ip_address(address.split("%", maxsplit=1)[0])
 
 
 def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:
