@@ -39,7 +39,9 @@ AT_ONCE = "[Timer]\nOnActiveSec=1\nRandomizedDelaySec=0\nAccuracySec=10ms\n"
 
 def block(after: str) -> str:
     """Return the first indented block of the page that follows a text."""
-    found = re.search(r"(?:^    .*\n|^\n)+", PAGE.partition(after)[2].partition("\n")[2], re.M)
+    found = re.search(
+        r"^    .*\n(?:    .*\n|\n)*", PAGE.partition(after)[2].partition("\n")[2], re.M
+    )
     assert found, after
     return re.sub(r"^    ", "", found[0], flags=re.M).strip("\n") + "\n"
 
@@ -224,15 +226,9 @@ def test_three_hosts_build_themselves(pulling: Pulling, cluster: Cluster) -> Non
     assert set(cluster.routes("n1")) == {"10.244.1.0/24", "10.244.2.0/24"}
 
 
-def test_a_host_repairs_itself(pulling: Pulling, cluster: Cluster) -> None:
-    good = cluster.snapshot("n1")
-    cluster.on("n1", "ip", "route", "delete", "10.244.1.0/24")
-    pulling.demand("n1")
-    left = difference(good, cluster.snapshot("n1"))
-    assert [line for line in left if "podnet-pull" not in line] == []
-
-
-def test_a_node_is_added_by_a_commit(pulling: Pulling, cluster: Cluster) -> None:
+def test_a_node_is_added_by_a_commit_and_drift_is_repaired(
+    pulling: Pulling, cluster: Cluster
+) -> None:
     pulling.repository.write(("n4", "n1", "n2", "n3"))
     pulling.repository.commit()
     said = pulling.refused("n1")
@@ -241,6 +237,7 @@ def test_a_node_is_added_by_a_commit(pulling: Pulling, cluster: Cluster) -> None
 
     cluster.play("allocate.yml")
     pulling.repository.commit()
+    cluster.on("n2", "ip", "route", "delete", "10.244.0.0/24")
     pulling.demand("n1", "n2", "n3", "n4")
     cluster.verify()
 
@@ -254,3 +251,12 @@ def test_a_switch_waits_for_a_controller(pulling: Pulling, cluster: Cluster) -> 
 
     assert cluster.site().changed_hosts == {"n1", "n2", "n3", "n4"}
     pulling.demand("n1", changed=0)
+
+
+def test_a_node_is_taken_out(pulling: Pulling, cluster: Cluster) -> None:
+    cluster.on("n4", "sh", "-ec", block("## Take a node out"))
+    assert not cluster.has_link("n4", "cni0")
+    pulling.repository.write(("n1", "n2", "n3"), backend="host-gw")
+    pulling.repository.commit()
+    pulling.demand("n1", "n2", "n3")
+    assert set(cluster.routes("n1")) == {"10.244.1.0/24", "10.244.2.0/24"}
