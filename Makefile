@@ -14,10 +14,17 @@ PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3.11) python3)
 APT_PACKAGES := systemd-container mmdebstrap nftables iproute2 iputils-ping openssh-client \
   netcat-openbsd procps python3-venv containernetworking-plugins
 
+# Virtual machines of the lab besides.
+QEMU_PACKAGES := qemu-system-x86 qemu-utils e2fsprogs
+
 HOSTS ?= 3
 SEGMENTS ?= 1
 LAB ?= lab
 HOST ?= n1
+# What hosts are: containers, or qemu for virtual machines with their own kernels; and Debian's
+# release: bullseye, bookworm, trixie, or several in turn.
+MACHINES ?= container
+SUITE ?= bookworm
 
 .PHONY: help
 help: ## List the targets
@@ -32,7 +39,7 @@ demo: lab-up ## Make a lab of three hosts, build the network there and prove it
 
 # The project's environment
 
-.PHONY: venv apt
+.PHONY: venv apt apt-qemu
 venv: $(VENV)/.stamp ## Make .venv and install what the lab needs from apt
 
 $(VENV)/.stamp: requirements-dev.txt requirements.txt | apt
@@ -42,8 +49,10 @@ $(VENV)/.stamp: requirements-dev.txt requirements.txt | apt
 	touch $@
 
 # Asked every time, because it takes 20 ms; installs only what is missing.
-apt:
-	@missing=""; for package in $(APT_PACKAGES); do \
+apt: PACKAGES := $(APT_PACKAGES)
+apt-qemu: PACKAGES := $(QEMU_PACKAGES)
+apt apt-qemu:
+	@missing=""; for package in $(PACKAGES); do \
 	  dpkg-query --show --showformat='$${Status}' $$package 2>/dev/null \
 	    | grep -q 'ok installed' || missing+=" $$package"; \
 	done; \
@@ -101,12 +110,16 @@ bench: image ## Measure, write docs/benchmarks.md (PART=hosts|peers|plan|through
 
 # The lab
 
-.PHONY: image lab-up lab-down lab-shell
-image: venv ## Make the lab hosts' root filesystem (once)
-	$(PYTHON) -m lab image
+# Virtual machines need more of the machine than containers.
+LAB_NEEDS := venv $(if $(filter qemu,$(MACHINES)),apt-qemu)
 
-lab-up: venv ## Make a lab (HOSTS=3 SEGMENTS=1 LAB=lab)
-	$(PYTHON) -m lab up --name $(LAB) --hosts $(HOSTS) --segments $(SEGMENTS)
+.PHONY: image lab-up lab-down lab-shell
+image: $(LAB_NEEDS) ## Make what lab hosts' disks begin as, once (MACHINES=qemu SUITE=trixie)
+	$(PYTHON) -m lab image --kind $(MACHINES) --suite $(SUITE)
+
+lab-up: $(LAB_NEEDS) ## Make a lab (HOSTS=3 SEGMENTS=1 LAB=lab MACHINES=qemu SUITE=trixie)
+	$(PYTHON) -m lab up --name $(LAB) --hosts $(HOSTS) --segments $(SEGMENTS) \
+	  --kind $(MACHINES) --suite $(SUITE)
 
 lab-down: venv ## End the lab; nothing is left (LAB=lab)
 	$(PYTHON) -m lab down --name $(LAB)

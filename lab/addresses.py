@@ -68,6 +68,12 @@ class Host:
         return f"{self.address}/{self.segment.network.prefixlen}"
 
     @property
+    def mac(self) -> str:
+        """The MAC address of a virtual machine's interface, locally administered (RFC 7042)."""
+        number = host_number(self.name)
+        return f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
+
+    @property
     def interface6(self) -> str:
         """`address6` with its prefix length, as podnet_node_ip6 wants it."""
         return f"{self.address6}/{self.segment.network6.prefixlen}"

@@ -15,10 +15,11 @@ from pathlib import Path
 from . import image, lab
 from .errors import LabError
 from .lab import Lab
+from .sources import SUITES
 
 _DESCRIPTION = """\
-A lab of real hosts on this machine: each boots systemd, sshd and systemd-networkd in a container;
-all of them live in one network namespace that no packet leaves. Needs root.
+A lab of real hosts on this machine: each boots systemd, sshd and systemd-networkd, in a container
+or a virtual machine; all live in one network namespace that no packet leaves. Needs root.
 """
 
 _EPILOG = """\
@@ -29,6 +30,8 @@ examples:
   python -m lab shell n1                    a root shell on a host
   python -m lab exec n1 -- ip route         one command on a host
   python -m lab power-cut n2; python -m lab start n2
+  python -m lab up --suite bullseye,trixie  hosts of two releases in turn
+  python -m lab up --kind qemu --hosts 2    virtual machines, each with its suite's kernel
   python -m lab down                        nothing is left
 
 exit status: 0 done; 1 an error, told on stderr; `exec` and `shell` give the command's own.
@@ -98,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let hosts compile what Ansible sends only once (measure without it)",
     )
+    _kind_options(up, "of all hosts")
     up.add_argument(
         "--inventory",
         type=Path,
@@ -110,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     shell.set_defaults(argv=[])
     execute = lab_command("exec", _shell, "run a command on a host, over SSH", "one")
     execute.add_argument("argv", nargs="+", metavar="CMD", help="after --, with its arguments")
-    lab_command("add", _add, "add a host, by default the first free number", "optional")
+    add = lab_command("add", _add, "add a host, by default the first free number", "optional")
+    _kind_options(add, "of the host")
     lab_command("remove", _power(Lab.remove), "end a host and remove it", "one")
     lab_command("reboot", _power(Lab.reboot), "reboot a host, wait until it is back", "one")
     lab_command("start", _power(Lab.start), "switch a host on, wait until it is ready", "one")
@@ -118,8 +123,29 @@ def _parser() -> argparse.ArgumentParser:
     lab_command("power-cut", _power(Lab.power_cut), "end a host at once; its disk stays", "one")
     lab_command("console", _console, "print what a host wrote to its console", "one")
     lab_command("netns", _netns, "print the name of the lab's network namespace")
-    command("image", _image, "make the hosts' root filesystem, if it is not there yet")
+    made = command("image", _image, "make what hosts' disks begin as, if it is not there yet")
+    _kind_options(made, "of hosts")
     return parser
+
+
+def _kind_options(parser: argparse.ArgumentParser, whose: str) -> None:
+    parser.add_argument(
+        "--kind",
+        choices=image.KINDS,
+        default=image.CONTAINER,
+        help=f"{whose}: a container on this machine's kernel, or a virtual machine on its suite's"
+        " (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--suite",
+        default=image.DEFAULT_SUITE,
+        help=f"Debian's release {whose}: {', '.join(SUITES)}; several, separated by commas, are"
+        " taken in turn (default: %(default)s)",
+    )
+
+
+def _suites(options: argparse.Namespace) -> list[str]:
+    return [word for word in options.suite.split(",") if word]
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -132,6 +158,8 @@ def _up(options: argparse.Namespace) -> int:
         options.mtu,
         node_ip6=options.node_ip6,
         keep_bytecode=options.keep_bytecode,
+        kind=options.kind,
+        suites=_suites(options),
     )
     shown = _relative(this.inventory_dir)
     name = "" if options.name == lab.DEFAULT_NAME else f" --name {options.name}"
@@ -166,7 +194,7 @@ def _list(_options: argparse.Namespace) -> int:
         for host in this.hosts.values():
             power = "on" if this.is_on(host.name) else "off"
             where = f"{host.segment.bridge}  {host.interface:<18} {host.interface6}"
-            print(f"  {host.name:<6} {power:<4} {where}")
+            print(f"  {host.name:<6} {power:<4} {this.image(host.name):<19} {where}")
     return 0
 
 
@@ -182,7 +210,7 @@ def _shell(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    added = Lab(options.name).add(options.host)
+    added = Lab(options.name).add(options.host, kind=options.kind, suite=options.suite)
     print(f"{added.name}: {added.interface}, on {added.segment.bridge}")
     return 0
 
@@ -205,8 +233,9 @@ def _netns(options: argparse.Namespace) -> int:
     return 0
 
 
-def _image(_options: argparse.Namespace) -> int:
-    print(_relative(image.ensure()))
+def _image(options: argparse.Namespace) -> int:
+    for suite in _suites(options):
+        print(_relative(image.Image(suite, options.kind).ensure()))
     return 0
 
 

@@ -1,7 +1,9 @@
-"""The hosts' root filesystem: made once with mmdebstrap, shared by all hosts as an overlay's base.
+"""What the hosts' disks begin as: a Debian made once by mmdebstrap and shared by all hosts.
 
-An image lies in .cache/lab/<hash of the recipe>/, so a changed recipe makes a new one. It is
-made in a directory beside it and renamed when complete: an interrupted build is never used.
+A container's image is a directory tree, its disk an overlay on it. A virtual machine's is a file
+with a filesystem, and the kernel and the initramfs to boot it with. An image lies in
+.cache/lab/<hash of the recipe>/, so a changed recipe makes a new one. It is made in a directory
+beside it and renamed when complete: an interrupted build is never used.
 """
 
 from __future__ import annotations
@@ -13,22 +15,23 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import machine
+from . import machine, sources
 from .errors import LabError
 
 PROJECT = Path(__file__).resolve().parents[1]
 CACHE = PROJECT / ".cache" / "lab"
 
-SUITE = "bookworm"
+DEFAULT_SUITE = "bookworm"
 
-#: The suites of a Debian mirror that belong to SUITE; a third party's source has other names.
-_SUITES = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
+#: What a host can be: a container on the machine's kernel, or a virtual machine with its suite's.
+CONTAINER, QEMU = "container", "qemu"
+KINDS = (CONTAINER, QEMU)
 
 _PACKAGES = """
-systemd systemd-sysv dbus udev openssh-server python3 procps
+systemd systemd-sysv dbus udev openssh-server sudo python3 procps git
 iproute2 iputils-ping nftables iptables ethtool iperf3 tcpdump wireguard-tools wireguard-go
 containernetworking-plugins containerd runc busybox-static
 network-manager firewalld
@@ -36,6 +39,11 @@ network-manager firewalld
 #: An ordinary Debian host with SSH and Python for Ansible; what podnet drives and a person looks
 #: with; a container runtime and something to run in it; other people's tools to live with.
 PACKAGES = _PACKAGES.split()
+
+#: What a virtual machine has besides: its kernel, and what boots it. It has no more than kernels
+#: are tried with: each service takes an emulated processor seconds.
+QEMU_PACKAGES = ["linux-image-cloud-amd64", "initramfs-tools", "zstd", "kmod"]
+QEMU_LACKS = {"git", "iperf3", "wireguard-go", "containerd", "runc", "network-manager", "firewalld"}
 
 #: Path in the image -> text.
 FILES = {
@@ -78,20 +86,30 @@ MASK = (
     "console-getty.service",
 )
 
+QEMU_DISABLE = ("nftables.service",)
+
+#: On virtual machines, whose boot is slow where the machine emulates their processor.
+QEMU_MASK = (
+    "serial-getty@ttyS0.service",
+    "getty@tty1.service",
+    "e2scrub_reap.service",
+    "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "systemd-pstore.service",
+    "systemd-update-utmp.service",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-kernel-config.mount",
+    "sys-fs-fuse-connections.mount",
+    "user@.service",
+)
+
 #: A root filesystem for test containers: `ctr run --rootfs /srv/busybox ...`.
 BUSYBOX_ROOT = "srv/busybox"
 _BUSYBOX_DIRS = ("bin", "dev", "etc", "proc", "sys", "tmp", "root")
 _BUSYBOX_LINKS = ("sh", "ping", "ping6", "ip", "nc", "wget", "sleep", "cat", "ls", "httpd")
-
-_APT = Path("/etc/apt")
-
-
-def key() -> str:
-    """Return the name of the image that this recipe makes: a hash of all that goes into it."""
-    recipe = [SUITE, PACKAGES, FILES, ENABLE, DISABLE, MASK, BUSYBOX_ROOT, _BUSYBOX_DIRS]
-    text = json.dumps([*recipe, _BUSYBOX_LINKS, _MMDEBSTRAP])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
 
 _MMDEBSTRAP = (
     "--variant=minbase",
@@ -102,36 +120,92 @@ _MMDEBSTRAP = (
     '--aptopt=Acquire::Retries "5"',
 )
 
+#: For initramfs-tools(7): path below /etc/initramfs-tools -> (text, mode). Only the modules that
+#: find the disk: unpacking all takes an emulated processor longer than the rest of the boot.
+_INITRAMFS = {
+    "conf.d/lab": ("MODULES=list\nCOMPRESS=zstd\n", 0o644),
+    "hooks/lab": (
+        '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n'
+        ". /usr/share/initramfs-tools/hook-functions\n"
+        "manual_add_modules virtio_pci virtio_blk ext4\n",
+        0o755,
+    ),
+    # The second disk holds what makes this host differ from others: put on the first one before
+    # systemd starts, as if it had always been there.
+    "scripts/init-bottom/lab": (
+        '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n'
+        'mount -t ext4 -o ro /dev/vdb "$rootmnt/mnt" || exit 0\n'
+        'chroot "$rootmnt" /bin/cp -a /mnt/. /\n'
+        'umount "$rootmnt/mnt"\n',
+        0o755,
+    ),
+}
 
-def path() -> Path:
-    """Return where the image lies, made or not."""
-    return CACHE / key()
+#: What an image of a virtual machine consists of.
+DISK, KERNEL, INITRD = "disk.img", "vmlinuz", "initrd.img"
+_DISK_SIZE = "4G"
 
 
-def ensure() -> Path:
-    """Return the image's directory; make the image first if it is not there.
+@dataclass(frozen=True)
+class Image:
+    """A suite's image for hosts of a kind."""
 
-    Raises LabError when mmdebstrap fails. Two callers at once make it once: the second
-    waits. What an earlier one left that was killed is cleared.
-    """
-    image = path()
-    if image.is_dir():
-        return image
-    machine.require_root()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with machine.lock(CACHE / ".lock"):
+    suite: str = DEFAULT_SUITE
+    kind: str = CONTAINER
+
+    def __post_init__(self) -> None:
+        """Refuse a suite or a kind that there is no recipe for."""
+        if self.suite not in sources.SUITES:
+            raise LabError(f"suite: {self.suite}: one of {', '.join(sources.SUITES)}")
+        if self.kind not in KINDS:
+            raise LabError(f"kind: {self.kind}: one of {', '.join(KINDS)}")
+
+    @property
+    def name(self) -> str:
+        """How the image is called within a lab."""
+        return f"{self.suite}-{self.kind}"
+
+    def key(self) -> str:
+        """Return the name of its directory: a hash of all that goes into it."""
+        recipe = [self.suite, self.kind, self._packages(), FILES, ENABLE, DISABLE, self._masked()]
+        recipe += [BUSYBOX_ROOT, _BUSYBOX_DIRS, _BUSYBOX_LINKS, _MMDEBSTRAP]
+        if self.kind == QEMU:
+            recipe += [_INITRAMFS, _DISK_SIZE]
+        return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+
+    def path(self) -> Path:
+        """Return where the image lies, made or not."""
+        return CACHE / self.key()
+
+    def ensure(self) -> Path:
+        """Return the image's directory; make the image first if it is not there.
+
+        Raises LabError when mmdebstrap fails. Two callers at once make it once: the second
+        waits. What an earlier one left that was killed is cleared.
+        """
+        image = self.path()
         if image.is_dir():
             return image
+        machine.require_root()
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with machine.lock(CACHE / ".lock"):
+            if not image.is_dir():
+                self._make(image)
+        return image
+
+    def _make(self, image: Path) -> None:
         group = f"podnet-image-{hashlib.sha256(str(CACHE).encode()).hexdigest()[:8]}"
         machine.end_cgroup(group)
-        _remove_others(image)
-        print(f"Making the hosts' image {image} (once, about half a minute)", flush=True)
+        _remove_others()
+        print(f"Making the {self.name} image {image} (once, about half a minute)", flush=True)
         work = Path(tempfile.mkdtemp(prefix=".making-", dir=CACHE))
         try:
             # mkdtemp gives 0700; this becomes the hosts' "/", which daemons must enter.
             work.chmod(0o755)
-            _debootstrap(work, machine.cgroup(group))
-            _customise(work)
+            self._debootstrap(work, machine.cgroup(group))
+            self._customise(work)
+            if self.kind == QEMU:
+                _make_disk(work)
             work.rename(image)
         except BaseException:
             # mmdebstrap's children outlive it when it is killed, and would go on writing.
@@ -139,112 +213,88 @@ def ensure() -> Path:
             _remove_tree(work)
             raise
         machine.end_cgroup(group)
-    return image
 
+    def _packages(self) -> list[str]:
+        if self.kind == QEMU:
+            return [one for one in PACKAGES if one not in QEMU_LACKS] + QEMU_PACKAGES
+        return PACKAGES
 
-def _debootstrap(root: Path, group: Path) -> None:
-    group.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
-        sources = _machine_sources(Path(scratch))
-        command = ["mmdebstrap", *_MMDEBSTRAP, f"--include={','.join(PACKAGES)}"]
-        command += [SUITE, str(root), *map(str, sources)]
-        log = CACHE / "mmdebstrap.log"
-        with log.open("wb") as output:
-            done = subprocess.run(
-                machine.in_cgroup(group, command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **_apt_proxy(), "LC_ALL": "C.UTF-8"},
-                check=False,
+    def _masked(self) -> tuple[str, ...]:
+        return MASK + (QEMU_MASK if self.kind == QEMU else ())
+
+    def _debootstrap(self, root: Path, group: Path) -> None:
+        group.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as directory:
+            scratch = Path(directory)
+            files = sources.machine_sources(self.suite, scratch)
+            command = ["mmdebstrap", *_MMDEBSTRAP, f"--include={','.join(self._packages())}"]
+            if self.kind == QEMU:
+                command.append(f"--essential-hook=copy-in {_initramfs_tools(scratch)} /etc")
+            command += [self.suite, str(root), *map(str, files)]
+            log = CACHE / "mmdebstrap.log"
+            with log.open("wb") as output:
+                done = subprocess.run(
+                    machine.in_cgroup(group, command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **_apt_proxy(), "LC_ALL": "C.UTF-8"},
+                    check=False,
+                )
+        if done.returncode:
+            tail = log.read_text(errors="replace").splitlines()[-8:]
+            raise LabError(
+                f"mmdebstrap ended with status {done.returncode}; its last words (all in {log}):"
+                "\n  " + "\n  ".join(tail)
             )
-    if done.returncode:
-        tail = log.read_text(errors="replace").splitlines()[-8:]
-        raise LabError(
-            f"mmdebstrap ended with status {done.returncode}; its last words (all in {log}):\n  "
-            + "\n  ".join(tail)
-        )
-    log.unlink()
+        log.unlink()
+
+    def _customise(self, root: Path) -> None:
+        for name, text in FILES.items():
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.write_text(text)
+        # Every host gets its own from the lab; the package made some for the image.
+        for host_key in (root / "etc/ssh").glob("ssh_host_*"):
+            host_key.unlink()
+        off = QEMU_DISABLE if self.kind == QEMU else DISABLE
+        for action, units in (("enable", ENABLE), ("disable", off), ("mask", self._masked())):
+            machine.run(["systemctl", f"--root={root}", "--quiet", action, *units])
+        busybox = root / BUSYBOX_ROOT
+        for name in _BUSYBOX_DIRS:
+            (busybox / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / "bin/busybox", busybox / "bin/busybox")
+        for name in _BUSYBOX_LINKS:
+            (busybox / "bin" / name).symlink_to("busybox")
 
 
-def _customise(root: Path) -> None:
-    for name, text in FILES.items():
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        target.write_text(text)
-    # Every host gets its own from the lab; the package made some for the image.
-    for host_key in (root / "etc/ssh").glob("ssh_host_*"):
-        host_key.unlink()
-    for action, units in (("enable", ENABLE), ("disable", DISABLE), ("mask", MASK)):
-        machine.run(["systemctl", f"--root={root}", "--quiet", action, *units])
-    busybox = root / BUSYBOX_ROOT
-    for name in _BUSYBOX_DIRS:
-        (busybox / name).mkdir(parents=True, exist_ok=True)
-    shutil.copy2(root / "bin/busybox", busybox / "bin/busybox")
-    for name in _BUSYBOX_LINKS:
-        (busybox / "bin" / name).symlink_to("busybox")
+def _initramfs_tools(scratch: Path) -> Path:
+    """Write initramfs-tools' configuration, to be there before the kernel's package calls it."""
+    top = scratch / "initramfs-tools"
+    for name, (text, mode) in _INITRAMFS.items():
+        file = top / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+    return top
 
 
-def _machine_sources(scratch: Path) -> list[Path]:
-    """Copy the machine's own apt sources for SUITE into `scratch`; return the files.
-
-    The machine's mirror, its keyring and its options are thus the image's, whatever they are.
-    """
-    lines: list[str] = []
-    stanzas: list[str] = []
-    for file in [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*"))]:
-        if not file.is_file():
-            continue
-        if file.suffix == ".list":
-            lines += one_line_sources(file.read_text())
-        elif file.suffix == ".sources":
-            stanzas += deb822_sources(file.read_text())
-    result = []
-    for name, texts, between in (("lab.list", lines, "\n"), ("lab.sources", stanzas, "\n\n")):
-        if texts:
-            (scratch / name).write_text(between.join(texts) + "\n")
-            result.append(scratch / name)
-    if not result:
-        raise LabError(
-            f"no apt source in {_APT} offers Debian {SUITE} main; "
-            f"add one (sources.list(5)), the hosts' image is made from it"
-        )
-    return result
-
-
-def one_line_sources(text: str) -> list[str]:
-    """Return the lines of a sources.list(5) file that offer SUITE's main component."""
-    pattern = re.compile(r"deb\s+(?:\[[^]]*\]\s+)?\S+\s+(?P<suite>\S+)\s+(?P<components>.+)")
-    found = (pattern.fullmatch(line.strip()) for line in text.splitlines())
-    return [
-        match[0]
-        for match in found
-        if match and _offers([match["suite"]], match["components"].split())
-    ]
-
-
-def deb822_sources(text: str) -> list[str]:
-    """Return the stanzas of a .sources file (sources.list(5)) that offer SUITE's main component."""
-    result = []
-    text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-    for stanza in re.split(r"\n\s*\n", text.strip()):
-        fields = dict(_fields(stanza))
-        wanted = _offers(fields.get("suites", "").split(), fields.get("components", "").split())
-        enabled = fields.get("enabled", "yes").lower() not in {"no", "false", "0", "off"}
-        if wanted and enabled and "deb" in fields.get("types", "").split():
-            result.append(stanza)
-    return result
-
-
-def _fields(stanza: str) -> Iterator[tuple[str, str]]:
-    for part in re.split(r"\n(?=\S)", stanza):
-        name, _, value = part.partition(":")
-        yield name.strip().lower(), value.strip()
-
-
-def _offers(suites: Iterable[str], components: Iterable[str]) -> bool:
-    return bool(_SUITES & {suite.rstrip("/") for suite in suites}) and "main" in components
+def _make_disk(work: Path) -> None:
+    """Replace a tree by a filesystem that holds it, its kernel and its initramfs."""
+    tree = work.with_name(f"{work.name}-tree")
+    work.rename(tree)
+    try:
+        work.mkdir()
+        for name, pattern in ((KERNEL, "vmlinuz-*"), (INITRD, "initrd.img-*")):
+            (found,) = (tree / "boot").glob(pattern)
+            shutil.copy2(found, work / name)
+        # Without features that the oldest suite's kernel does not know.
+        features = ["-O", "^orphan_file,^metadata_csum_seed"]
+        command = ["mke2fs", "-q", "-t", "ext4", *features, "-d", str(tree)]
+        machine.run([*command, str(work / DISK), _DISK_SIZE])
+    finally:
+        _remove_tree(tree)
 
 
 def _apt_proxy() -> dict[str, str]:
@@ -255,12 +305,13 @@ def _apt_proxy() -> dict[str, str]:
     return {name: value for name, value in found if name not in os.environ}
 
 
-def _remove_others(image: Path) -> None:
+def _remove_others() -> None:
     """Remove images of earlier recipes and half-made ones, unless a lab still runs on them."""
     used = machine.mount_roots()
+    keys = {Image(suite, kind).key() for suite in sources.SUITES for kind in KINDS}
     for other in CACHE.iterdir():
         in_use = any(root == str(other) or str(other).endswith(root) for root in used)
-        if other.is_dir() and other != image and not in_use:
+        if other.is_dir() and other.name not in keys and not in_use:
             _remove_tree(other)
 
 

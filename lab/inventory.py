@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,23 @@ def hosts_file(hosts: Sequence[Host], directory: Path, *, node_ip6: bool) -> str
     return _HEADER + yaml.safe_dump(content, sort_keys=False, explicit_start=True)
 
 
-def ssh_config(hosts: Sequence[Host], directory: Path, netns: str) -> str:
+def ssh_config(
+    hosts: Sequence[Host], directory: Path, netns: str, *, slow: Collection[str] = ()
+) -> str:
     """Return an ssh_config(5) that reaches the hosts by name or address, with host keys checked.
+
+    Those in `slow` may take longer to answer.
 
     The way into the lab's network namespace is a proxy command that connects there, hands the
     connected socket to ssh (ProxyUseFdpass) and ends: 2 ms a connection, and no process in the
     path. The same in Python, which would save the small package netcat-openbsd, took 18 ms.
     """
-    lines = [f"Host {host.name}\n  HostName {host.address}" for host in hosts]
+    lines = []
+    for host in hosts:
+        lines.append(f"Host {host.name} {host.address}\n  HostName {host.address}")
+        if host.name in slow:
+            # The first value counts (ssh_config(5)).
+            lines.append("  ConnectTimeout 60\n  ServerAliveInterval 20")
     lines.append(
         "Host *\n"
         "  User root\n"

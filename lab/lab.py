@@ -7,22 +7,27 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from . import addresses, borrowed, box, image, inventory, machine
 from .addresses import Host, Layout, Segment
 from .box import Box
+from .container import Container
 from .errors import LabError
+from .image import CONTAINER, DEFAULT_SUITE, QEMU, Image
+from .vm import VirtualMachine
 
 DEFAULT_NAME = "lab"
 DEFAULT_MTU = 1500
 
 _RUN = borrowed.RUN
 
-#: Seconds a host may take to answer SSH, and what every further one adds on a slow machine.
-_READY = 30.0
+#: Seconds that every further host adds to those that one may take to answer SSH.
 _READY_EACH = 2.0
+
+_BOXES: dict[str, type[Box]] = {CONTAINER: Container, QEMU: VirtualMachine}
 
 
 class Lab:
@@ -66,6 +71,10 @@ class Lab:
         state = self._state()
         return Layout(state["segments"], state["wide"]).all_segments()
 
+    def image(self, host: str) -> str:
+        """Return what a host began as: suite and kind, as in `bookworm-container`."""
+        return self._box(host).image
+
     def is_on(self, host: str) -> bool:
         """Whether a host is switched on."""
         return self._box(host).is_on()
@@ -92,8 +101,13 @@ class Lab:
         *,
         node_ip6: bool = False,
         keep_bytecode: bool = False,
+        kind: str = CONTAINER,
+        suites: Sequence[str] = (DEFAULT_SUITE,),
     ) -> None:
         """Make the lab anew, with hosts n1 to n<hosts>; return when all of them answer SSH.
+
+        A host is a container or a virtual machine (`kind`); it runs one of the `suites`, which
+        hosts take in turn.
 
         Whatever a lab of this name was before is cleared first. If this fails or is interrupted,
         nothing is left. With `keep_bytecode` hosts compile what Ansible sends only once.
@@ -102,10 +116,14 @@ class Lab:
         layout = addresses.layout_for(hosts, segments)
         if not 1280 <= mtu <= 65535:
             raise LabError(f"mtu: {mtu}: between 1280 (the least that IPv6 allows) and 65535")
-        base = image.ensure()
+        if not suites:
+            raise LabError("suites: name one at least")
+        images = [Image(suite, kind) for suite in suites]
+        for one in images:
+            one.ensure()
         with self._locked():
             self._clear()
-            names = [f"n{number}" for number in range(1, hosts + 1)]
+            chosen = {f"n{number + 1}": images[number % len(images)] for number in range(hosts)}
             state = {
                 "inventory": str(self._inventory),
                 "segments": segments,
@@ -113,15 +131,15 @@ class Lab:
                 "mtu": mtu,
                 "node_ip6": node_ip6,
                 "keep_bytecode": keep_bytecode,
-                "hosts": names,
+                "hosts": {name: asdict(one) for name, one in chosen.items()},
             }
             try:
                 self.directory.mkdir(parents=True, mode=0o700)
                 self._write_state(state)
                 borrowed.borrow()
-                self._make_ground(base)
+                self._make_ground()
                 self._make_router(layout, mtu)
-                self._start_new(names)
+                self._start_new(list(chosen))
                 self._write_files()
             except BaseException:
                 self._clear()
@@ -140,8 +158,12 @@ class Lab:
         borrowed.give_back()
         return left
 
-    def add(self, host: str | None = None) -> Host:
+    def add(
+        self, host: str | None = None, *, kind: str = CONTAINER, suite: str = DEFAULT_SUITE
+    ) -> Host:
         """Add a host, by default the first number that is free; return it when it answers SSH."""
+        chosen = Image(suite, kind)
+        chosen.ensure()
         with self._locked():
             state = self._state()
             names = state["hosts"]
@@ -149,7 +171,8 @@ class Lab:
             if host in names:
                 raise LabError(f"lab {self.name} has a host {host} already")
             added = Layout(state["segments"], state["wide"]).host(host)
-            state["hosts"] = sorted([*names, host], key=addresses.host_number)
+            names[host] = asdict(chosen)
+            state["hosts"] = {one: names[one] for one in sorted(names, key=addresses.host_number)}
             self._write_state(state)
             borrowed.borrow()
             self._start_new([host])
@@ -161,7 +184,7 @@ class Lab:
         with self._locked():
             self._box(host).destroy()
             state = self._state()
-            state["hosts"].remove(host)
+            del state["hosts"][host]
             self._write_state(state)
             self._write_files()
 
@@ -173,7 +196,7 @@ class Lab:
             this = self._box(host)
             if not this.is_on():
                 this.start()
-            box.wait_until_ready([this], _READY)
+            box.wait_until_ready([this], this.patience)
 
     def reboot(self, host: str) -> None:
         """Reboot a host in order; return when it answers SSH again."""
@@ -181,12 +204,12 @@ class Lab:
             this = self._box(host)
             before = this.leader()
             self.run(host, ["systemctl", "reboot"], check=False)
-            deadline = time.monotonic() + _READY
+            deadline = time.monotonic() + this.patience
             while this.leader() in (0, before):
                 if time.monotonic() > deadline or not this.is_on():
                     raise LabError(f"{host} does not reboot; its console:\n{this.console()}")
                 time.sleep(0.02)
-            box.wait_until_ready([this], _READY)
+            box.wait_until_ready([this], this.patience)
 
     def power_off(self, host: str) -> None:
         """Shut a host down in order; its disk stays."""
@@ -194,7 +217,7 @@ class Lab:
             this = self._box(host)
             if this.is_on():
                 self.run(host, ["systemctl", "poweroff"], check=False)
-                box.wait_until_off(this, _READY)
+                box.wait_until_off(this, this.patience)
 
     def power_cut(self, host: str) -> None:
         """End a host at once, without any shutdown; its disk stays as it was at that moment."""
@@ -285,17 +308,18 @@ class Lab:
         hosts = self.hosts
         if host not in hosts:
             raise LabError(f"lab {self.name} has no host {host!r}; it has {', '.join(hosts)}")
-        return Box(hosts[host], self.directory, self.netns, self._state()["mtu"])
+        state = self._state()
+        chosen = Image(**state["hosts"][host])
+        make = _BOXES[chosen.kind]
+        return make(hosts[host], self.directory, self.netns, state["mtu"], chosen.name)
 
-    def _make_ground(self, base: Path) -> None:
+    def _make_ground(self) -> None:
         """Make the SSH key, the mounts that all hosts share, and the cgroup."""
-        disk, lower = self.directory / "disk", self.directory / "image"
-        for directory in (disk, lower, self.directory / "hosts"):
+        disk = self.directory / "disk"
+        for directory in (disk, self.directory / "images", self.directory / "hosts"):
             directory.mkdir()
         (self.directory / "cp").mkdir(mode=0o700)
         machine.run(["mount", "-t", "tmpfs", "-o", "mode=0755", self.netns, str(disk)])
-        # Mounted here so that the image's path, whatever is in it, needs no quoting in options.
-        machine.run(["mount", "--bind", "-o", "ro", str(base), str(lower)])
         key = str(self.directory / "id_ed25519")
         machine.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.netns, "-f", key])
         machine.make_cgroup(machine.cgroup(self.netns))
@@ -330,13 +354,27 @@ class Lab:
         ]
         machine.run(machine.in_netns(self.netns, ["sysctl", "-q", "-w", *settings]))
 
+    def _mount_image(self, one: Image) -> None:
+        """Mount an image where this lab's hosts find it, unless it is there.
+
+        Mounted so that its path, whatever is in it, needs no quoting in options, and that it is
+        seen to be in use.
+        """
+        place = self.directory / "images" / one.name
+        if not place.is_dir():
+            place.mkdir()
+            machine.run(["mount", "--bind", "-o", "ro", str(one.path()), str(place)])
+
     def _start_new(self, names: Sequence[str]) -> None:
         boxes = [self._box(name) for name in names]
         keep_bytecode = self._state()["keep_bytecode"]
+        for name in names:
+            self._mount_image(Image(**self._state()["hosts"][name]))
         for new in boxes:
             new.create(keep_bytecode=keep_bytecode)
             new.start()
-        box.wait_until_ready(boxes, _READY + _READY_EACH * len(boxes))
+        patience = max(new.patience for new in boxes)
+        box.wait_until_ready(boxes, patience + _READY_EACH * len(boxes))
 
     def _write_files(self) -> None:
         """Write SSH's files and the inventory for the hosts there are now."""
@@ -344,9 +382,9 @@ class Lab:
         keys = {host: self._box(host.name).public_key() for host in hosts}
         state = self._state()
         inventory.replace(self.directory / "known_hosts", inventory.known_hosts(keys))
-        inventory.replace(
-            self.directory / "ssh_config", inventory.ssh_config(hosts, self.directory, self.netns)
-        )
+        slow = [name for name, one in state["hosts"].items() if one["kind"] == QEMU]
+        config = inventory.ssh_config(hosts, self.directory, self.netns, slow=slow)
+        inventory.replace(self.directory / "ssh_config", config)
         text = inventory.hosts_file(hosts, self.directory, node_ip6=state["node_ip6"])
         inventory.write(Path(state["inventory"]), text)
 
@@ -359,7 +397,8 @@ class Lab:
         for directory in sorted((self.directory / "hosts").glob("n*")):
             # Its name is all that matters here, not where it was; lab.json may be damaged.
             host = Layout(wide=True).host(directory.name)
-            Box(host, self.directory, self.netns, DEFAULT_MTU).forget()
+            for make in _BOXES.values():
+                make(host, self.directory, self.netns, DEFAULT_MTU, "").forget()
         if self.directory.exists():
             with contextlib.suppress(LabError):  # damaged or never written: the default then
                 left = inventory.remove(Path(self._state()["inventory"]))

@@ -127,9 +127,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
+from ansible.module_utils.podnet.backends.registry import BACKENDS
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
+from ansible.module_utils.podnet.kernel.run import TOOLS
 from ansible.module_utils.podnet.probe import probe_pod, questions
 
 
@@ -163,6 +165,9 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
         return {"changed": options["state"] == "present"}
     if options["state"] == "present":
         pod = vars(probe_pod.make(plan, options["node"]))
+        # Before anybody probes: a first packet that waits for a handshake would count as lost.
+        for late in BACKENDS[plan.backend].warm_up(plan, plan.nodes[options["node"]], TOOLS):
+            module.warn(late)
         return {"changed": True, "pod": pod}
     pod = probe_pod.read(plan.name)
     addresses, notes = questions.outside_addresses(plan, pod, options["outside"])

@@ -41,7 +41,7 @@ LONGEST = ("pytest kernel", "molecule interrupted", "pytest unit", "molecule swi
 
 #: Scenarios that run with nothing beside them, at the end: there a process carries all packets, and
 #: one that gets no CPU drops some.
-ALONE = ("wireguard",)
+ALONE: tuple[str, ...] = ()
 
 #: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))

@@ -40,9 +40,13 @@ class Pair:
     hiccup: float = 0.0
 
     @property
-    def failures(self) -> list[str]:
-        """What is wrong with the pair, in words."""
-        name = f"{self.source} -> {self.target} IPv{self.family}"
+    def _name(self) -> str:
+        return f"{self.source} -> {self.target} IPv{self.family}"
+
+    @property
+    def losses(self) -> list[str]:
+        """What was lost, in words."""
+        name = self._name
         said = []
         if self.lost:
             first, last = self.lost_at[0], self.lost_at[-1]
@@ -56,6 +60,13 @@ class Pair:
         if self.resets:
             at, why = self.resets[0]
             said.append(f"{name}: connection broken {len(self.resets)}x, at {clock(at)}: {why}")
+        return said
+
+    @property
+    def failures(self) -> list[str]:
+        """What is wrong with the pair, in words."""
+        name = self._name
+        said = self.losses
         if self.stall > STALL:
             said.append(
                 f"{name}: stream stood still {self.stall * 1000:.0f} ms at {clock(self.stall_at)}"
@@ -77,6 +88,15 @@ class Report:
     def failures(self) -> list[str]:
         """All that went wrong, the watch itself included; empty if nothing did."""
         return [*self.troubles, *(line for pair in self.pairs for line in pair.failures)]
+
+    def demand_none_lost(self, what: str) -> None:
+        """Fail, saying after `what`, if a ping or a connection was lost.
+
+        A stream may have stood still: where a program does a kernel's work, or emulates a
+        processor, it shares the CPU with all else.
+        """
+        lost = [*self.troubles, *(line for pair in self.pairs for line in pair.losses)]
+        assert not lost, f"{what}: {'; '.join(lost)}\n{self.table()}"
 
     def between(self, source: str, target: str) -> list[Pair]:
         """Return the pairs from one host to another, whatever their pods."""

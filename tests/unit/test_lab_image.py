@@ -5,6 +5,8 @@ import re
 import pytest
 
 from lab import image
+from lab.image import Image
+from lab.sources import deb822_sources, one_line_sources
 
 ONE_LINE = """\
 # deb http://commented.test/debian bookworm main
@@ -43,20 +45,20 @@ Components: main
 
 
 def test_one_line_sources() -> None:
-    assert [line.split(" ")[-3:] for line in image.one_line_sources(ONE_LINE)] == [
+    assert [line.split(" ")[-3:] for line in one_line_sources(ONE_LINE, "bookworm")] == [
         ["bookworm", "main", "contrib"],
         ["http://mirror.test/debian-security", "bookworm-security", "main"],
     ]
 
 
 def test_deb822_sources() -> None:
-    (stanza,) = image.deb822_sources(DEB822)
+    (stanza,) = deb822_sources(DEB822, "bookworm")
     assert "Suites: bookworm bookworm-updates" in stanza
     assert "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg" in stanza
 
 
 def test_a_changed_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = image.key()
+    before = Image().key()
     assert re.fullmatch(r"[0-9a-f]{16}", before)
     monkeypatch.setattr(image, "PACKAGES", [*image.PACKAGES, "vim"])
-    assert image.key() != before
+    assert Image().key() != before

@@ -38,8 +38,15 @@ def test_a_control_socket_of_the_longest_name_fits() -> None:
 def test_ssh_config_checks_host_keys() -> None:
     text = inventory.ssh_config(HOSTS, RUN, "podnet-lab-lab")
     assert "StrictHostKeyChecking yes" in text
-    assert "Host n1\n  HostName 192.0.2.11\n" in text
+    assert "Host n1 192.0.2.11\n  HostName 192.0.2.11\n" in text
     assert "--net=/run/netns/podnet-lab-lab -- nc -F -w 10 %h %p" in text
+
+
+def test_slow_hosts_have_more_time() -> None:
+    before, after = inventory.ssh_config(HOSTS, RUN, "podnet-lab-lab", slow={"n1"}).split("Host n2")
+    assert "ServerAliveInterval 20" in before
+    # For a host that is not slow, the first value is that of all.
+    assert "ServerAliveInterval 20" not in after
 
 
 def test_known_hosts() -> None:

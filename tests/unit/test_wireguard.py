@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from podnet.backends.base import HostTools
@@ -163,6 +164,70 @@ def test_a_shared_key_is_the_plans() -> None:
 def test_a_new_key_pair() -> None:
     made = BACKENDS["wireguard"].new_key("podnet", FakeHost().tools)
     assert made == (FILE, f"{PRIVATE}\n", KEY)
+
+
+class Clock:
+    """Time that passes where the code waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "peer", "expected"),
+    [
+        pytest.param("n1", (0.3, None), (True, 0.3, False), id="who is first begins"),
+        pytest.param("n2", (0.3, None), (False, 0.3, False), id="the second one waits"),
+        pytest.param("n2", (4.0, None), (True, 4.0, False), id="and begins where none comes"),
+        pytest.param("n1", (99.0, None), (True, 11.0, True), id="nobody answers"),
+        pytest.param("n1", (0.3, 30.0), (False, 0.0, False), id="a session that holds"),
+        pytest.param("n1", (0.3, 150.0), (True, 0.3, False), id="an old session"),
+        pytest.param("n1", (0.3, -1.0), (False, 0.0, False), id="no such peer or device"),
+    ],
+)
+def test_one_of_two_begins(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    peer: tuple[float, float | None],
+    expected: tuple[bool, float, bool],
+) -> None:
+    """`peer` is when it answers and how old its session is, None for none, negative for no peer.
+
+    `expected` is whether the host begins, how long it takes, whether a peer is told as silent.
+    """
+    answers_at, age = peer
+    begins, takes, late = expected
+    clock = Clock()
+    monkeypatch.setattr("podnet.backends.wireguard.host.time", clock)
+    plan = make_plan()
+    nodes = {
+        one.name: one if one.name == name else replace(one, key=PEERS[0])
+        for one in plan.nodes.values()
+    }
+    plan = replace(plan, nodes=nodes)
+    last = 0.0 if age is None else clock.now - age
+    ran: list[str] = []
+
+    def output(argv: Sequence[str], _stdin: str) -> str:
+        ran.append(" ".join(argv))
+        if "latest-handshakes" not in argv or (age is not None and age < 0):
+            return ""
+        return f"{PEERS[0]}\t{clock.now if clock.now >= 1000 + answers_at else last}\n"
+
+    tools = FakeHost().tools._replace(output=output)
+    said = BACKENDS["wireguard"].warm_up(plan, plan.nodes[name], tools)
+    assert takes <= clock.now - 1000 <= takes + 0.4
+    sent = [line for line in ran if "persistent-keepalive 25" in line]
+    assert len(sent) == begins
+    assert bool(said) == late
 
 
 def test_many_peers_take_few_commands() -> None:

@@ -16,6 +16,9 @@ from ..base import DeviceKind, Entries, HostTools, Needs
 #: The variable that names the device.
 VARIABLE = "podnet_wireguard_device"
 
+#: Seconds: what keeps a NAT's mapping (wg(8)); RFC 4787 lets one end after 30 s without packets.
+KEEPALIVE = 25
+
 #: How many peers one call of wg(8) sets.
 _AT_ONCE = 100
 
@@ -133,7 +136,9 @@ class WireguardDevice(DeviceKind):
       --property="OnFailure=podnet-wait@$name.service" wireguard-go "$device" &&
       wg show "$device" listen-port >/dev/null || status=1
   done <wireguard"""
-    # A peer that is there already may have moved: its device knows the endpoint better.
+    # A peer that is there already may have moved: its device knows the endpoint better. To one that
+    # is new, or has rebooted with the host, packets of an old session may be under way for minutes:
+    # a keepalive begins a new one at once (wg(8)).
     replay = r"""[ ! -s wireguard ] || while read -r what device rest; do
     set -- $rest
     case $what in
@@ -145,12 +150,16 @@ class WireguardDevice(DeviceKind):
       wg show "$device" peers >"$seen.peers" || status=1
       ;;
     peer)
-      ! grep -qxF -e "$1" "$seen.peers" || rest=${rest%% endpoint *}
-      wg set "$device" peer $rest || status=1
+      if grep -qxF -e "$1" "$seen.peers"; then
+        wg set "$device" peer ${rest%% endpoint *} || status=1
+      else
+        wg set "$device" peer $rest && wg set "$device" peer "$1" persistent-keepalive @KEEPALIVE &&
+          wg set "$device" peer "$1" persistent-keepalive "$5" || status=1
+      fi
       ;;
     esac
   done <wireguard
-  rm -f "$seen.peers" """.rstrip()
+  rm -f "$seen.peers" """.rstrip().replace("@KEEPALIVE", str(KEEPALIVE))
 
     def plain_options(self, options: str) -> dict[str, Any]:
         """Return port and public_key."""

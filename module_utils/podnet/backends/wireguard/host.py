@@ -16,6 +16,7 @@ from ...core.state import Link, State
 from ...core.text import listed
 from ..base import Backend, HostTools, Secrets, Settings, peers
 from .device import (
+    KEEPALIVE,
     KEY_FILE,
     VARIABLE,
     Peer,
@@ -38,8 +39,8 @@ BEHIND_NAT = "none"
 REKEY_AFTER = 120
 WARM_UP = 11.0
 
-#: Seconds: what keeps a NAT's mapping (wg(8)); RFC 4787 lets one end after 30 s without packets.
-KEEPALIVE = 25
+#: Seconds that who begins has before the other one does.
+FIRST = 2.0
 
 
 class Wireguard(Backend):
@@ -207,24 +208,27 @@ class Wireguard(Backend):
         """Make sessions with all peers, so that no packet waits for a handshake.
 
         Of each pair one begins: where both do, they may throw each other's handshake away, and both
-        try again after 5 s (REKEY_TIMEOUT, section 6.1 of the paper).
+        try again after 5 s (REKEY_TIMEOUT, section 6.1 of the paper). The other one begins a
+        moment later: a peer that has rebooted is still in session for who should begin.
         """
         device = plan.settings["device"]
         others = {peer.key: peer for peer in peers(plan, node) if peer.key}
         order = {name: number for number, name in enumerate(plan.nodes)}
         begun: set[str] = set()
-        deadline = time.monotonic() + WARM_UP
+        begin = time.monotonic()
         while True:
-            waiting = set(others) - _in_session(device, tools)
+            sessions = _sessions(device, tools)
+            waiting = {key for key in others if sessions.get(key) is False}
+            passed = time.monotonic() - begin
             for key in sorted(waiting - begun):
-                if _begins(node, others[key], order):
+                if _begins(node, others[key], order) or passed > FIRST:
                     # Sends at once (wg(8)); the peer's own value comes right after it.
                     usual = str(node.settings["keepalive"])
                     for seconds in ("off", str(KEEPALIVE), usual):
                         words = ["peer", key, "persistent-keepalive", seconds]
                         tools.output(["wg", "set", device, *words], "")
-            begun |= waiting
-            if not waiting or time.monotonic() > deadline:
+                    begun.add(key)
+            if not waiting or passed > WARM_UP:
                 break
             time.sleep(0.1)
         if not waiting:
@@ -289,12 +293,12 @@ def _begins(node: Node, peer: Node, order: Mapping[str, int]) -> bool:
     return order[node.name] < order[peer.name]
 
 
-def _in_session(device: str, tools: HostTools) -> set[str]:
-    """Return the public keys of peers whose last handshake still holds."""
+def _sessions(device: str, tools: HostTools) -> dict[str, bool]:
+    """Return public key -> whether its last handshake holds, of the device's peers."""
     said = tools.output(["wg", "show", device, "latest-handshakes"], "") or ""
     pairs = [line.split("\t") for line in said.splitlines()]
     now = time.time()
-    return {pair[0] for pair in pairs if len(pair) == 2 and now - float(pair[1]) < REKEY_AFTER}
+    return {pair[0]: now - float(pair[1]) < REKEY_AFTER for pair in pairs if len(pair) == 2}
 
 
 def _of_key(key: str) -> str:

@@ -8,8 +8,8 @@ from ...core.model import Plan
 from ...core.segments import Addressed, Segments
 from ...core.text import listed
 from ..planner import Findings, Planner
-from .device import fingerprint
-from .host import BEHIND_NAT, KEEPALIVE
+from .device import KEEPALIVE, fingerprint
+from .host import BEHIND_NAT
 
 
 class WireguardPlanner(Planner):
