@@ -78,7 +78,7 @@ class Cluster:
         done = subprocess.run(
             command,
             cwd=directory,
-            env=environment | {"ANSIBLE_NOCOLOR": "1"},
+            env=environment | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
