@@ -84,8 +84,8 @@ with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
     archive.write(base64.b64decode("ARCHIVE"))
     archive.flush()
     sys.path.insert(0, archive.name)
-    from podnet.host import rollback
-print(json.dumps(rollback.clients()))
+    from podnet.host import ssh_clients
+print(json.dumps(ssh_clients.clients()))
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from podnet.core.errors import PodnetError
 from podnet.core.state import Change, Link, State
-from podnet.host import rollback
+from podnet.host import rollback, ssh_clients
 from podnet.keep import files, lock
 from podnet.kernel import apply
 from podnet.kernel.run import Result
@@ -142,19 +142,19 @@ TREES: dict[str, tuple[dict[str, tuple[str, str, str]], list[str], bool]] = {
 def test_whom_a_change_must_not_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    monkeypatch.setattr(rollback, "PROC", str(tmp_path))
+    monkeypatch.setattr(ssh_clients, "PROC", str(tmp_path))
     tree, addresses, certain = TREES[case]
     for pid, (parent, environment, command) in tree.items():
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "environ").write_bytes(f"PATH=/bin\0{environment}\0".encode())
         (tmp_path / pid / "cmdline").write_bytes(command.replace(" ", "\0").encode())
         (tmp_path / pid / "status").write_text(f"Name:\tx\nPid:\t{pid}\nPPid:\t{parent}\n")
-    found = rollback.clients(RUN)
+    found = ssh_clients.clients(RUN)
     assert (found.addresses, found.certain) == (addresses, certain)
     assert bool(found.note()) == (not certain)
     assert all(address in found.note() for address in addresses) or certain
     # A call that knows nothing of the run errs on the safe side.
-    assert set(rollback.clients().addresses) >= set(addresses)
+    assert set(ssh_clients.clients().addresses) >= set(addresses)
 
 
 CHANGES = [

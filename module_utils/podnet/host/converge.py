@@ -22,7 +22,7 @@ from ..kernel import pods, services
 from ..kernel.run import TOOLS, demand_root
 from ..state import forwarding, phases, record
 from ..state.diff import changes, leftovers
-from . import rollback
+from . import rollback, ssh_clients
 from . import switch_proof as proofs
 from .look import Look, add_secrets, look, read_files
 from .target import (
@@ -100,7 +100,7 @@ def converge(
                 cidrs=cidrs(seen),
                 unsettled=_unsettled(seen, result.changes),
             )
-            watched = rollback.clients(run)
+            watched = ssh_clients.clients(run)
             result.armed = rollback.endangers(seen.before, after, watched.addresses)
             if result.armed:
                 result.warnings += filter(None, [watched.note()])
