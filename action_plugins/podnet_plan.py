@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.core.errors import PodnetError, message
 from podnet.plan.checks import host_names, show
+from podnet.plan.keeping import Alone
 from podnet.plan.plan_run import forget, keep, run
 from podnet.run.run_id import name as run_name
 
@@ -36,10 +38,10 @@ ARGUMENTS = {
 }
 
 
-def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def plan(options: dict[str, Any], check_mode: bool, alone: Alone | None = None) -> dict[str, Any]:
     """Make a plan, or write the allocations of an earlier one; return the task's result.
 
-    Raises PodnetError.
+    `alone` is as in `plan_run.run`. Raises PodnetError.
     """
     if options["keep"] is not None:
         return keep(options["keep"], write=options["write"] and not check_mode)
@@ -62,7 +64,9 @@ def plan(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         release,
         write=options["write"] and not check_mode,
         keys=options["keys"],
+        alone=alone,
     )
+    result["alone"] = alone is not None
     result["pending"] = result["changed"]
     # Ansible runs each task in a child process; its parent is ansible-playbook itself.
     result["run"] = run_name(os.getppid())
@@ -86,9 +90,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # contain it. A round trip through JSON, as for modules' arguments, leaves plain values.
         options = json.loads(json.dumps(options, default=str))
         try:
-            result = plan(options, self._task.check_mode)
+            alone = self._alone(options["hosts"] or [], task_vars or {})
+            result = plan(options, self._task.check_mode, alone)
         except Exception as error:  # also a bug is reported in one line
             result = {"failed": True, "msg": message(error)}
         # The controller stores this result once for each host: leave out the large arguments.
         shown = {key: options[key] for key in ("release", "write")}
         return result | {"invocation": {"module_args": shown}}
+
+    def _alone(self, nodes: list[dict[str, Any]], known: Mapping[str, Any]) -> Alone | None:
+        """Return the run's nodes if it is on those themselves and leaves out others."""
+        names = [str(node.get("name")) for node in nodes]
+        taking_part = {str(one) for one in known.get("ansible_play_hosts_all", [])}
+        here = [name for name in names if name in taking_part]
+        left_out = [name for name in names if name not in taking_part]
+        if not here or not left_out:
+            return None
+        # What an inventory says goes before `connection` of a play or the command line.
+        usual = str(self._task.connection or "")
+        variables = known.get("hostvars", {})
+        ways = {str(variables[name].get("ansible_connection") or usual) for name in here}
+        local = all(way.rpartition(".")[2] == "local" for way in ways)
+        return Alone(here, left_out) if local else None

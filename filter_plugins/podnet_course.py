@@ -51,13 +51,15 @@ def decide(
         plan["release"],
         {host: (seen.get("pending") or {}).get("knowledge") for host, seen in looked.items()},
     )
+    unkept = [plan["unkept"]] if plan.get("unkept") else []
     result = course.decide(
         names,
         looked,
         limited,
         bool(forced),
         run_id.has_ended,
-        objections=() if older else against,
+        objections=[*unkept, *([] if older else against)],
+        alone=bool(plan.get("alone")),
     )._asdict()
     if older:
         result["notes"] += [

@@ -140,6 +140,24 @@ pending:
   description: Whether the allocations file differs, or differed, from the plan.
   returned: success
   type: bool
+unkept:
+  description:
+    - Why this plan must not be applied, empty where it may be. The allocations file lacks a part of
+      it, and must not be written (C(podnet_allocations_write)), or would be written on one of the
+      hosts alone, as by ansible-pull.
+    - With O(write=true) the module fails with it.
+  returned: success, without O(keep)
+  type: str
+may_write:
+  description: Whether this run may write the allocations file.
+  returned: success, without O(keep)
+  type: bool
+alone:
+  description:
+    - Whether this run is on the hosts themselves (C(ansible_connection=local)) and leaves out
+      others.
+  returned: success, without O(keep)
+  type: bool
 allocations_file:
   description: Path of the allocations file.
   returned: success

@@ -7,13 +7,14 @@ import os
 import pytest
 
 from lab import Lab
-from tests.scenario.cluster import Cluster
+from tests.scenario.cluster import PROJECT, Cluster
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    """The scenario's hosts, with podnet on them."""
+    """The scenario's hosts, with podnet on them; PODNET_INVENTORY is one beside the lab's own."""
     name = os.environ.get("PODNET_LAB", "")
     if not name:
         pytest.fail("run by molecule: molecule test -s SCENARIO")
-    return Cluster(Lab(name))
+    own = os.environ.get("PODNET_INVENTORY")
+    return Cluster(Lab(name), PROJECT / own if own else None)

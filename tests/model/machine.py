@@ -19,7 +19,7 @@ from podnet.backends.base import HostTools
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.core.state import Chain, Change, Port, Rule
-from podnet.host import converge, look, rollback, switch_proof
+from podnet.host import converge, look, rollback, ssh_clients, switch_proof
 from podnet.keep import boot, files, lock
 from podnet.keep.files import LinkChange, TextChange
 from podnet.kernel import adopt as kernel_adopt
@@ -381,7 +381,7 @@ def _replacements() -> list[tuple[object, object]]:
         (services.settle, lambda _paths: []),
         (lock.held, lambda *_: contextlib.nullcontext()),
         (pods.with_inner_ends, _as("with_inner_ends")),
-        (rollback.client, lambda: _now().client),
+        (ssh_clients.clients, lambda _run="": ssh_clients.Clients([_now().client])),
         (rollback.arm, _as("arm")),
         (rollback.note_written, _as("note_written")),
         (rollback.confirm, _as("disarm")),

@@ -63,18 +63,22 @@ class Cluster:
         """Names of the hosts, in order."""
         return list(self.lab.hosts)
 
-    def play(self, playbook: str, *arguments: str, ok: bool = True) -> Run:
-        """Run a playbook of the project; with `ok`, it must succeed."""
+    def play(
+        self, playbook: str | Path, *arguments: str, ok: bool = True, directory: Path = PROJECT
+    ) -> Run:
+        """Run a playbook of the project, or another file; with `ok`, it must succeed.
+
+        `directory` is where it is run, with the ansible.cfg that Ansible takes there.
+        """
+        if isinstance(playbook, str):
+            playbook = PROJECT / "playbooks" / playbook
         command = [str(Path(sys.executable).parent / "ansible-playbook")]
-        command += ["-i", str(self.inventory), f"playbooks/{playbook}", *arguments]
-        environment = os.environ | {
-            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
+        command += ["-i", str(self.inventory), str(playbook), *arguments]
+        environment = {key: val for key, val in os.environ.items() if key != "ANSIBLE_CONFIG"}
         done = subprocess.run(
             command,
-            cwd=PROJECT,
-            env=environment,
+            cwd=directory,
+            env=environment | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

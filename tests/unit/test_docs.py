@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from podnet.plan.variables import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,3 +88,9 @@ def test_every_document_is_in_the_index() -> None:
     index = (ROOT / "docs/README.md").read_text()
     for path in (ROOT / "docs").glob("*.md"):
         assert path.name == "README.md" or f"({path.name})" in index, path.name
+
+
+def test_the_execution_environment_has_what_a_controller_needs() -> None:
+    defined = yaml.safe_load((ROOT / "docs/execution-environment.yml").read_text())["dependencies"]
+    needed = (ROOT / "requirements.txt").read_text().split()
+    assert sorted([defined["ansible_core"]["package_pip"], *defined["python"]]) == sorted(needed)

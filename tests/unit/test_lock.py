@@ -124,3 +124,24 @@ def test_a_replay_that_does_not_end_is_told(places: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(flock, "take", take)
     with pytest.raises(PodnetError, match="boot files are being replayed, process 7"):
         lock._take("net", 20.0)
+
+
+    ("environment", "words"),
+    [
+        ({"SSH_CLIENT": "192.0.2.9 1 22"}, ", from 192.0.2.9"),
+        # sudo takes SSH's variables away, and leaves a name.
+        ({"SUDO_USER": "ops"}, ", for ops"),
+        ({"SSH_CLIENT": "192.0.2.9 1 22", "SUDO_USER": "ops"}, ", from 192.0.2.9"),
+        ({}, ""),
+    ],
+)
+def test_it_names_nobody_that_it_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str
+) -> None:
+    for name in ("SSH_CLIENT", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with lock.held("net"):
+        said = Path(lock.DIRECTORY, "net.lock").read_text()
+    assert said == f"process {os.getpid()}{words}\n"

@@ -121,6 +121,34 @@ def test_plan_shows_and_writes_nothing(project: Project) -> None:
         assert not project.record.exists()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_another_working_directory(project: Project, whole: bool) -> None:
+    """Beside the playbooks lies what they use; Ansible ignores ansible.cfg where anybody can write.
+
+    `whole`: the project itself lies there.
+    """
+    here = project.directory / "here"
+    here.mkdir()
+    here.chmod(0o777)
+    names = ("playbooks", "roles", "library", "module_utils", "action_plugins", "filter_plugins")
+    for name in (*names, "ansible.cfg") if whole else ():
+        (here / name).symlink_to(ROOT / name)
+    playbook = "playbooks/plan.yml" if whole else str(ROOT / "playbooks/plan.yml")
+    unwanted = ("ANSIBLE_CONFIG", "ANSIBLE_ROLES_PATH", "ANSIBLE_LIBRARY")
+    shown = subprocess.run(
+        [str(ANSIBLE / "ansible-playbook"), "-i", str(project.record.parent), playbook],
+        cwd=here,
+        env={key: value for key, value in os.environ.items() if key not in unwanted},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "n2    10.244.1.0/24  192.0.2.2  02:00:0a:f4:01:00" in shown.stdout
+    assert ("world writable directory" in shown.stderr) == whole
+
+
 @pytest.mark.parametrize("inventory", ["all: {hosts: {}}", "podnet_nodes: {hosts: {}}"])
 def test_empty_group(project: Project, inventory: str) -> None:
     (project.record.parent / "hosts.yml").write_text(inventory)

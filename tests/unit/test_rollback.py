@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from podnet.core.errors import PodnetError
 from podnet.core.state import Change, Link, State
-from podnet.host import rollback
+from podnet.host import rollback, ssh_clients
 from podnet.keep import files, lock
 from podnet.kernel import apply
 from podnet.kernel.run import Result
@@ -65,48 +65,96 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_endangers(name: str) -> None:
     after, expected = CASES[name]
-    assert rollback.endangers(state(), after, "203.0.113.70") is expected
-    assert rollback.endangers(after, state(), "203.0.113.70") is expected
+    assert rollback.endangers(state(), after, ["203.0.113.70"]) is expected
+    assert rollback.endangers(after, state(), ["203.0.113.70"]) is expected
 
 
 @pytest.mark.parametrize("address", ["", "UNKNOWN", "192.0.2.1", "fe80::1%eth0", "2001:db8::1"])
 def test_a_client_elsewhere_or_none_is_not_endangered(address: str) -> None:
-    assert not rollback.endangers(state(), State(), address)
+    assert not rollback.endangers(state(), State(), [address])
 
 
 def test_a_client_of_the_other_family() -> None:
     six = {"fd00:1::/64": "via fd00:1:: dev flannel.1 onlink metric 1024"}
-    assert rollback.endangers(state(), state(routes=six), "fd00:1::9")
-    assert rollback.endangers(state(), state(routes=six), "fd00:1::9%eth0")
+    assert rollback.endangers(state(), state(routes=six), ["fd00:1::9"])
+    assert rollback.endangers(state(), state(routes=six), ["fd00:1::9%eth0"])
 
 
-def process(proc: Path, pid: str, parent: str, environment: bytes) -> None:
-    (proc / pid).mkdir(parents=True)
-    (proc / pid / "environ").write_bytes(environment)
-    (proc / pid / "status").write_text(f"Name:\tx\nPid:\t{pid}\nPPid:\t{parent}\n")
+def test_one_of_several_clients_is_enough() -> None:
+    gone = state(routes={})
+    assert rollback.endangers(state(), gone, ["192.0.2.1", "203.0.113.70"])
+    assert rollback.may_endanger([state(), gone], ["192.0.2.1", "203.0.113.70"])
+    assert not rollback.endangers(state(), gone, ["192.0.2.1", "198.51.100.2"])
+    assert not rollback.endangers(state(), gone, [])
 
 
-def test_the_client_is_found_above_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollback, "PROC", str(tmp_path))
-    process(tmp_path, "self", "30", b"PATH=/bin\0SUDO_USER=me\0")
-    process(tmp_path, "30", "20", b"")
-    process(tmp_path, "20", "1", b"A=1\0SSH_CONNECTION=2001:db8::7 5000 192.0.2.11 22\0")
-    assert rollback.client() == "2001:db8::7"
+#: A run's name, and the SSH session that it comes in by.
+RUN = "1764036785.25 4711 8f14e45f me@controller"
+IN = "SSH_CONNECTION=2001:db8::7 5000 192.0.2.11 22"
+SSHD = ("1", "SSHD_OPTS=", "sshd: me@notty")
+
+#: process -> its parent, environment, command line; "self" is this one. molecule/ways has those of
+#: sudo, su and systemd-run, which does what run0 and `machinectl shell` do, on hosts.
+TREES: dict[str, tuple[dict[str, tuple[str, str, str]], list[str], bool]] = {
+    "root": ({"self": ("30", IN, "python3"), "30": ("20", IN, "sh -c python3"), "20": SSHD},
+             ["2001:db8::7"], True),
+    "sudo": ({"self": ("40", "SUDO_USER=me", "python3"),
+              "40": ("31", "SUDO_USER=me", "/bin/sh -c echo BECOME-SUCCESS-x ; python3"),
+              "31": ("30", IN, "sudo -H -S -n -u root /bin/sh -c python3"),
+              "30": ("20", IN, "sh -c sudo"), "20": SSHD}, ["2001:db8::7"], True),
+    "sudo with use_pty": (
+        {"self": ("41", "SUDO_USER=me", "python3"),
+         "41": ("40", "", "sudo -H -S -u root /bin/sh -c python3"),
+         "40": ("30", IN, "sudo -H -S -u root /bin/sh -c python3"),
+         "30": ("20", IN, "sh -c sudo"), "20": SSHD}, ["2001:db8::7"], True),
+    "su": ({"self": ("40", "HOME=/root", "python3"), "40": ("31", "HOME=/root", "bash -c python3"),
+            "31": ("30", IN, "su root -c python3"), "30": ("20", IN, "sh -c su"), "20": SSHD},
+           ["2001:db8::7"], True),
+    "machinectl": (
+        {"self": ("50", "INVOCATION_ID=4", "python3"),
+         "50": ("1", "INVOCATION_ID=4", "/bin/sh -c python3"),
+         "31": ("30", IN, "machinectl -q shell root@ /bin/sh -c python3"),
+         "30": ("20", IN, "sh -c machinectl"), "20": SSHD}, ["2001:db8::7"], False),
+    "run0, and somebody else is on the host": (
+        {"self": ("50", "SUDO_USER=me", "python3"), "50": ("1", "SUDO_USER=me", "sh -c python3"),
+         "31": ("30", IN, "run0 --user=root sh -c python3"),
+         "30": ("20", IN, "sh -c run0"), "20": SSHD,
+         "70": ("1", IN.replace("2001:db8::7", "203.0.113.9"), "bash")},
+        ["2001:db8::7", "203.0.113.9"], False),
+    "nobody is on the host": ({"self": ("50", "A=1", "python3"), "50": ("1", "", "sh")}, [], True),
+    "ansible-pull by a timer, and somebody is on the host": (
+        {"self": ("4712", "", "python3"), "4712": ("4711", "", "python3 ansible-playbook -c local"),
+         "4711": ("60", "", "python3 /usr/bin/ansible-playbook -c local site.yml"),
+         "60": ("1", "", "python3 /usr/bin/ansible-pull"), "70": ("1", IN, "bash")}, [], True),
+    "ansible-playbook on the host, by somebody in a session": (
+        {"self": ("4711", "", "python3"), "4711": ("70", IN, "python3 ansible-playbook site.yml"),
+         "70": ("20", IN, "bash"), "20": SSHD}, ["2001:db8::7"], True),
+    "a process of the host has the controller's id by chance": (
+        {"self": ("4711", "", "python3"), "4711": ("1", "", "sh -c python3"),
+         "70": ("1", IN, "run0")}, ["2001:db8::7"], False),
+    "a parent that is gone": ({"self": ("77", "", "python3")}, [], True),
+    "an empty SSH_CONNECTION": ({"self": ("1", "SSH_CONNECTION=", "python3")}, [], True),
+    "another variable": ({"self": ("1", f"X{IN}", "python3")}, [], True),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("value", [b"", b"SSH_CONNECTION=", b"XSSH_CONNECTION=1.2.3.4 1 2 3"])
-def test_no_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: bytes) -> None:
-    monkeypatch.setattr(rollback, "PROC", str(tmp_path))
-    process(tmp_path, "self", "1", value)
-    assert rollback.client() == ""
-
-
-def test_a_process_that_is_gone_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("case", TREES)
+def test_whom_a_change_must_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    monkeypatch.setattr(rollback, "PROC", str(tmp_path))
-    process(tmp_path, "self", "77", b"")
-    assert rollback.client() == ""
+    monkeypatch.setattr(ssh_clients, "PROC", str(tmp_path))
+    tree, addresses, certain = TREES[case]
+    for pid, (parent, environment, command) in tree.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "environ").write_bytes(f"PATH=/bin\0{environment}\0".encode())
+        (tmp_path / pid / "cmdline").write_bytes(command.replace(" ", "\0").encode())
+        (tmp_path / pid / "status").write_text(f"Name:\tx\nPid:\t{pid}\nPPid:\t{parent}\n")
+    found = ssh_clients.clients(RUN)
+    assert (found.addresses, found.certain) == (addresses, certain)
+    assert bool(found.note()) == (not certain)
+    assert all(address in found.note() for address in addresses) or certain
+    # A call that knows nothing of the run errs on the safe side.
+    assert set(ssh_clients.clients().addresses) >= set(addresses)
 
 
 CHANGES = [

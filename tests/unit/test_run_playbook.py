@@ -153,7 +153,7 @@ def test_how_a_play_is_run(hosts: Hosts, case: str) -> None:
     assert run.status == 0 or word
 
 
-PLAYBOOKS = ("plan.yml", "site.yml", "verify.yml", "reset.yml", "remove_node.yml")
+PLAYBOOKS = ("plan.yml", "allocate.yml", "site.yml", "verify.yml", "reset.yml", "remove_node.yml")
 
 #: How any of the playbooks is run -> its group, arguments, and words of the message.
 NOTHING: dict[str, tuple[str, list[str], str]] = {
@@ -177,7 +177,7 @@ NOTHING: dict[str, tuple[str, list[str], str]] = {
     # They begin with the same play; the two that had none before are tried with all.
     [("verify.yml", case) for case in NOTHING]
     + [("reset.yml", case) for case in NOTHING]
-    + [(playbook, "limited to another") for playbook in PLAYBOOKS[:2]]
+    + [(playbook, "limited to another") for playbook in PLAYBOOKS[:3]]
     + [("remove_node.yml", case) for case in ("another group, limited", "begun later")],
 )
 def test_a_playbook_that_would_do_nothing_or_a_part_says_so(
@@ -240,3 +240,77 @@ def test_a_check_of_fresh_hosts_says_what_would_be_installed(hosts: Hosts, insta
     run = hosts.play("--check", "-e", variables)
     assert run.status == 0, run.output
     assert f"Would install bridge from the {install}" in run.message
+
+
+#: A run on one host itself: arguments, what the hosts look like -> words of the message, "" where
+#: the host is changed.
+ALONE: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "as planned": ([], {}, ""),
+    "a switch": (
+        [],
+        {"switching": True},
+        "n1 must switch, and this run is on n1 itself without n2",
+    ),
+    "a switch that is forced": (["-e", "podnet_force_limited=true"], {"switching": True}, ""),
+    "a node too many": (["-i", "NEW"], {}, "podnet_allocations.yml has no subnet for n3, and this"),
+    "another edition": (["-e", "podnet_release=n9"], {}, "would be changed, and this run is on n1"),
+    "no key": (
+        ["-e", "podnet_backend=wireguard"],
+        {},
+        "has no public key of n1, and this run is on",
+    ),
+    "rotated": (["-e", "podnet_wireguard_rotate=true"], {"total": 0}, "must not write the alloc"),
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_a_host_that_runs_for_itself(hosts: Hosts, case: str) -> None:
+    arguments, look, words = ALONE[case]
+    hosts.write(n1={}, n2={}, n9={})
+    assert hosts.play(playbook="allocate.yml").status == 0
+    record = hosts.directory / "inventory" / "podnet_allocations.yml"
+    before = record.read_text()
+    # n9 has left: its subnet stays reserved, and that is no change of the file.
+    hosts.write(n1={"look": look}, n2={})
+    new = hosts.directory / "inventory" / "new.yml"
+    if "NEW" in arguments:
+        arguments = []
+        new.write_text("podnet_nodes: {hosts: {n3: {podnet_node_ip: 192.0.2.19}}}\n")
+    run = hosts.play("--limit", "n1,localhost", *arguments)
+    assert (run.status == 0) == (not words), run.output
+    assert words in run.message, run.output
+    assert run.did("all" if "switch" not in case else "prepare") == (not words), run.output
+    assert record.read_text() == before
+
+
+#: How the same run is no host's own -> what makes it so.
+NOT_ALONE: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "all hosts": ({}, []),
+    "over SSH": (AWAY, ["--limit", "n1"]),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ALONE)
+def test_another_run_writes_the_allocations(hosts: Hosts, case: str) -> None:
+    variables, arguments = NOT_ALONE[case]
+    hosts.write(n1=variables, n2={})
+    run = hosts.play(*arguments)
+    assert "this run is on" not in run.message, run.output
+    assert (hosts.directory / "inventory" / "podnet_allocations.yml").exists(), run.output
+
+
+def test_a_run_that_must_not_write_the_allocations(hosts: Hosts) -> None:
+    """As in a container, which is gone after the run."""
+    hosts.write(n1={}, n2={})
+    never = ("-e", "podnet_allocations_write=false")
+    record = hosts.directory / "inventory" / "podnet_allocations.yml"
+    for playbook in ("site.yml", own_play(hosts)):
+        run = hosts.play(*never, playbook=playbook)
+        assert run.status != 0
+        assert "has no subnet for n1, n2, and podnet_allocations_write is false" in run.message
+        assert not run.did("all")
+        assert not record.exists()
+    assert hosts.play(*never, playbook="plan.yml").status == 0
+    assert hosts.play(*never, playbook="allocate.yml").status == 0
+    assert record.exists()
+    assert hosts.play(*never).did("all")

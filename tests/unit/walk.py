@@ -105,6 +105,7 @@ def road(folder: Path) -> dict[str, Any]:
         given.pop("forced", False),
         lambda run, _idle: run in ended,
         objections=given.pop("objections", []),
+        alone=given.pop("alone", False),
     )
     assert given == {}
     return {"expected.yml": {key: one for key, one in decided._asdict().items() if one}}

@@ -22,7 +22,7 @@ from ..kernel import pods, services
 from ..kernel.run import TOOLS, demand_root
 from ..state import forwarding, phases, record
 from ..state.diff import changes, leftovers
-from . import rollback
+from . import rollback, ssh_clients
 from . import switch_proof as proofs
 from .look import Look, add_secrets, look, read_files
 from .target import (
@@ -100,8 +100,10 @@ def converge(
                 cidrs=cidrs(seen),
                 unsettled=_unsettled(seen, result.changes),
             )
-            result.armed = rollback.endangers(seen.before, after, rollback.client())
+            watched = ssh_clients.clients(run)
+            result.armed = rollback.endangers(seen.before, after, watched.addresses)
             if result.armed:
+                result.warnings += filter(None, [watched.note()])
                 _arm(seen, after, timeout, confirming)
             record_file.save(plan.name, ahead)
             ours = {*seen.before.links, *after.links}

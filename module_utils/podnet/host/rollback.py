@@ -14,7 +14,7 @@ import shlex
 import shutil
 from itertools import groupby
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 from ..backends.registry import TOOLS
 from ..core.errors import PodnetError
@@ -24,51 +24,28 @@ from ..keep.lock import DIRECTORY
 from ..kernel.observe import sysctl_path
 from ..kernel.run import SEARCH, find, run
 
-PROC = "/proc"
+
+def endangers(before: State, after: State, addresses: Sequence[str]) -> bool:
+    """Whether packets to one of `addresses` take another way in state `after` than in `before`."""
+    return any(_way(before, one) != _way(after, one) for one in _parsed(addresses))
 
 
-def client() -> str:
-    """Return the address that the SSH session of this process comes from, "" if there is none.
-
-    sshd(8) sets SSH_CONNECTION; sudo(8) drops it, so parent processes' environments are read, too.
-    """
-    pid = "self"
-    for _ in range(20):
-        try:
-            environment = Path(f"{PROC}/{pid}/environ").read_bytes().split(b"\0")
-            status = Path(f"{PROC}/{pid}/status").read_text()
-        except OSError:
-            return ""
-        for entry in environment:
-            if entry.startswith(b"SSH_CONNECTION="):
-                return entry.split(b"=", 1)[1].split(b" ")[0].decode("ascii", "replace")
-        pid = status.partition("\nPPid:\t")[2].partition("\n")[0]
-        if pid in ("0", "1"):
-            return ""
-    return ""
-
-
-def endangers(before: State, after: State, address: str) -> bool:
-    """Whether packets to `address` take another way in state `after` than in `before`."""
-    if not address:
-        return False
-    try:
-        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    except ValueError:
-        return False
-    return _way(before, target) != _way(after, target)
-
-
-def may_endanger(states: Sequence[State], address: str) -> bool:
-    """Whether packets to `address` use routes or devices of podnet's in one of `states`.
+def may_endanger(states: Sequence[State], addresses: Sequence[str]) -> bool:
+    """Whether packets to one of `addresses` use routes or devices of podnet's in one of `states`.
 
     Only then can a change between them need a timed rollback.
     """
-    try:
-        target = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    except ValueError:
-        return False
-    return any(_way(state, target) != _way(State(), target) for state in states)
+    return any(
+        _way(state, one) != _way(State(), one) for state in states for one in _parsed(addresses)
+    )
+
+
+def _parsed(
+    addresses: Sequence[str],
+) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    for address in addresses:
+        with contextlib.suppress(ValueError):
+            yield ipaddress.ip_address(address.split("%", maxsplit=1)[0])
 
 
 def _way(state: State, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> object:

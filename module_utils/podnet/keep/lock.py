@@ -76,7 +76,7 @@ def _take(name: str, wait: float) -> int:
     while True:
         try:
             path.parent.mkdir(mode=0o755, exist_ok=True)
-            return flock.take(path, f"process {os.getpid()}, from {_client()}\n", deadline)
+            return flock.take(path, f"process {os.getpid()}{_client()}\n", deadline)
         except flock.Busy as busy:
             if str(busy).startswith(REPLAY) and deadline < begin + _REPLAY_WAIT:
                 deadline += 1.0
@@ -94,5 +94,11 @@ def _take(name: str, wait: float) -> int:
 
 
 def _client() -> str:
-    """Return the address that the SSH session comes from (SSH_CLIENT of sshd(8))."""
-    return os.environ.get("SSH_CLIENT", "this host").split(" ")[0]
+    """Return words for who runs this: where the SSH session comes from (SSH_CLIENT of sshd(8)).
+
+    sudo(8) drops that variable and sets one to the user's name; where there is neither, "".
+    """
+    address, user = os.environ.get("SSH_CLIENT"), os.environ.get("SUDO_USER")
+    if address:
+        return f", from {address.split(' ')[0]}"
+    return f", for {user}" if user else ""

@@ -13,6 +13,7 @@ from . import allocations_store as store
 from . import plan_report
 from .allocations_file import Allocations, digest, parse, render
 from .inventory import Inventory, place, read_inventory
+from .keeping import Alone, unkept
 from .planning import PlanningResult, keyless, make_plan
 
 
@@ -24,18 +25,31 @@ def run(
     *,
     wait: float = 10.0,
     keys: Mapping[str, str] | None = None,
+    alone: Alone | None = None,
 ) -> dict[str, Any]:
     """Plan the network and write its allocations file; return the result of `podnet_plan`.
 
     `hosts` is as read_inventory takes it; `release` are hosts whose subnets are given free. Nothing
     is written when anything is wrong (PodnetError), when `write` is false, or when the file needs
     no change. `wait`: how many seconds to wait for another run that has locked the file. `keys`
-    are public keys that hosts have told: host -> key.
+    are public keys that hosts have told: host -> key. `alone` is set where the run is on the hosts
+    themselves and leaves out others; what stands in the way of applying the plan then is "unkept",
+    and nothing is written.
     """
     inventory = read_inventory(hosts, allocations_file)
     path = inventory.allocations_file
     before = store.load(path)
     outcome, after = _plan(inventory, before, release, keys)
+    missing = unkept(
+        path,
+        new=[name for name, state in outcome.states.items() if state == "new"],
+        changed=after != before,
+        keyless=keyless(outcome.plan),
+        write=bool(inventory.values["allocations_write"]),
+        alone=alone,
+    )
+    if missing and write:
+        raise PodnetError(missing)
     if after != before and write:
         with store.locked(path, wait):
             # Another run may have carved subnets since the first look.
@@ -46,6 +60,8 @@ def run(
             if after != before:
                 store.save(path, after)
     result = {**_result(outcome, path, before, after), "release": list(release)}
+    result["unkept"] = missing
+    result["may_write"] = alone is None and bool(inventory.values["allocations_write"])
     if write:
         # The file is written, so a later call of `keep` must find it as it is now.
         result["keep"]["found"] = _hash(after)

@@ -56,6 +56,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_allocations_file", "{{ inventory_dir }}/" + ALLOCATIONS_FILE, "str",
              c.absolute_path,
              "the lasting record of who has which subnet; commit it"),
+    Variable("podnet_allocations_write", True, "bool", c.boolean,
+             "whether a run writes that file; false where nobody keeps what a run writes, as in a"
+             " container: then a plan that needs more than the file has is refused"),
     Variable("podnet_backend", "vxlan", "str", c.word(*PLANNERS),
              "how a packet gets to another node: vxlan, host-gw or wireguard"),
     Variable("podnet_vxlan_vni", 1, "int", c.integer(1, 2**24 - 1), "VXLAN network identifier"),

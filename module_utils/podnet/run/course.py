@@ -39,6 +39,7 @@ def decide(
     has_ended: Callable[[str, float], bool] = lambda _run, _idle: False,
     *,
     objections: Sequence[str] = (),
+    alone: bool = False,
 ) -> Course:
     """Return how to go on.
 
@@ -46,7 +47,8 @@ def decide(
     `podnet_info` (with `pending`, `failed` or `unreachable`). `limited`: the run has a --limit;
     `forced`: the user wants a switch under it all the same. `has_ended` tells whether another run
     is over, from its name and the seconds since it last renewed its claim. `objections` are what
-    hosts' records say against the plan (objections.py).
+    hosts' records (objections.py) and the allocations file say against the plan. `alone`: the run
+    is on its hosts themselves, as ansible-pull is, and reaches no other.
     """
     wrong = [*failures(looked), *_silent(looked), *objections]
     if wrong:
@@ -61,7 +63,7 @@ def decide(
     notes = _mtus({host: counts.get("mtu", 0) for host, counts in pending.items()})
     if switching:
         refusal = refusal or _refuse(
-            switching, unreachable, missing if limited and not forced else []
+            switching, unreachable, missing if limited and not forced else [], alone
         )
     if refusal:
         return Course(REFUSE, refusal, notes, unreachable, over, [])
@@ -69,7 +71,7 @@ def decide(
         detour = any(counts.get("detour") for counts in pending.values())
         return Course(SWITCH, "", notes, unreachable, over, list(pending), detour)
     touched = [host for host, counts in pending.items() if counts["total"]]
-    if missing and touched:
+    if missing and touched and not alone:
         notes.append(
             f"Not in this run, so perhaps without its change: {listed(missing)}. "
             "Run again without --limit when they can be reached"
@@ -128,7 +130,9 @@ def _at_work(held: Mapping[str, Any]) -> str:
     )
 
 
-def _refuse(switching: Sequence[str], unreachable: Sequence[str], missing: Sequence[str]) -> str:
+def _refuse(
+    switching: Sequence[str], unreachable: Sequence[str], missing: Sequence[str], alone: bool
+) -> str:
     """Return why a switch must not begin, "" if it may.
 
     Hosts left behind would keep the old backend while the others remove it.
@@ -138,6 +142,13 @@ def _refuse(switching: Sequence[str], unreachable: Sequence[str], missing: Seque
             f"{listed(switching)} must switch, and {listed(unreachable)} cannot be reached and "
             "would be cut off. Nothing was changed. Bring the host back, or take it out with "
             "playbooks/remove_node.yml, and run again"
+        )
+    if missing and alone:
+        return (
+            f"{listed(switching)} must switch, and this run is on {listed(switching)} itself "
+            f"without {listed(missing)}, which would be cut off. Nothing was changed. All hosts "
+            "switch together: run site.yml of this commit from a controller that reaches all of "
+            "them; until then this run is refused each time, and afterwards it has nothing to do"
         )
     if missing:
         return (
