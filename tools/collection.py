@@ -136,6 +136,14 @@ def left(tree: Path) -> Iterator[str]:
                 yield f"{file.relative_to(tree)}:{number}: {line.strip()}"
 
 
+def podnet_version(root: Path = ROOT) -> str:
+    """Return the tree's version; read and not imported, because `root` may be another tree."""
+    text = (root / "module_utils/podnet/core/version.py").read_text()
+    found = re.search(r'^VERSION = "(.+)"$', text, re.MULTILINE)
+    assert found, "version.py has no VERSION"
+    return found[1]
+
+
 def requirements(root: Path = ROOT) -> dict[str, str]:
     """Return package -> its range, as requirements.txt has it."""
     found = re.findall(r"^([\w-]+)(.*)$", (root / "requirements.txt").read_text(), re.MULTILINE)
@@ -167,12 +175,13 @@ def write(tree: Path, root: Path = ROOT) -> None:
         "modules": ", ".join(f"`{one}`" for one in sorted(known.modules)),
         "roles": ", ".join(f"`{one}`" for one in sorted(known.roles)),
     }
-    readme = _README.format(version=project["version"], python=python, **shown)
+    version = podnet_version(root)
+    readme = _README.format(version=version, python=python, **shown)
     (tree / "README.md").write_text(readme)
     galaxy = {
         "namespace": "podnet",
         "name": "podnet",
-        "version": project["version"],
+        "version": version,
         "readme": "README.md",
         "authors": ["podnet contributors"],
         "description": project["description"],

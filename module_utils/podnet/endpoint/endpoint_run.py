@@ -164,6 +164,7 @@ def converge(plan: Plan, name: str, only: Endpoint | None) -> EndpointResult:
             )
         for change in _files(plan.name, result.entries):
             change.apply()
+        record_file.note_version(plan.name)
         _prune(plan.name, result.entries)
     return result
 

@@ -16,6 +16,7 @@ from ..core.endpoints import place_problem
 from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
 from ..core.segments import Segments, segments
 from ..core.text import listed
+from ..core.version import VERSION
 from . import subnets, underlay
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems
@@ -279,4 +280,5 @@ def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> 
             extra_plugins=tuple(values["cni_extra_plugins"]),
         ),
         nodes=nodes,
+        podnet_version=VERSION,
     )
