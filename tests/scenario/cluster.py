@@ -57,6 +57,8 @@ class Cluster:
         """Name an inventory other than the lab's own to see the same hosts in another network."""
         self.lab = lab
         self.inventory = inventory or lab.inventory_dir
+        #: Where playbooks are run from.
+        self.project = PROJECT
 
     @property
     def hosts(self) -> list[str]:
@@ -68,12 +70,12 @@ class Cluster:
         command = [str(Path(sys.executable).parent / "ansible-playbook")]
         command += ["-i", str(self.inventory), f"playbooks/{playbook}", *arguments]
         environment = os.environ | {
-            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_CONFIG": str(self.project / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
         }
         done = subprocess.run(
             command,
-            cwd=PROJECT,
+            cwd=self.project,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
