@@ -65,7 +65,7 @@ attributes:
   diff_mode:
     description: Changes nothing, so it shows none.
     support: none
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -20,6 +20,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools import filter_docs  # noqa: E402
+
 OUTPUT = ROOT / ".cache" / "collection"
 NAME = "podnet.podnet"
 UTILS = "ansible_collections.podnet.podnet.plugins.module_utils.podnet"
@@ -54,9 +58,27 @@ Turn pipelining on (`pipelining = true` in `[ssh_connection]` of your ansible.cf
 from reading the allocations file as an inventory (`ignore_patterns = podnet_allocations\\.yml` in
 `[inventory]`).
 
+An upgrade is the newer file installed with `--force`, and a run of `podnet.podnet.site`. Hosts that
+a newer podnet has changed refuse an older one.
+
 Modules: {modules}. `ansible-doc podnet.podnet.podnet_network` describes one.
 
 Roles: {roles}. In a play of your own `podnet.podnet.podnet_plan` comes first, once for all hosts.
+"""
+
+
+_ENVIRONMENT = """\
+---
+version: 1
+dependencies:
+  python: requirements.txt
+  system: bindep.txt
+"""
+
+#: How Ansible reaches hosts.
+_BINDEP = """\
+openssh-client [platform:dpkg]
+openssh-clients [platform:rpm]
 """
 
 
@@ -73,8 +95,7 @@ def names(root: Path = ROOT) -> Names:
     """Return the names that the tree's files give to modules, roles and filters."""
     filters: set[str] = set()
     for file in (root / "filter_plugins").glob("*.py"):
-        method = file.read_text().partition("def filters(")[2]
-        filters |= set(re.findall(r'"(podnet_\w+)":', method))
+        filters |= filter_docs.filters(file).keys()
     return Names(
         frozenset(file.stem for file in (root / "library").glob("*.py")),
         frozenset(path.name for path in (root / "roles").iterdir() if path.is_dir()),
@@ -166,6 +187,11 @@ def write(tree: Path, root: Path = ROOT) -> None:
             to = tree / target / file.relative_to(root / place)
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_text(rewritten(place, file, known), encoding="utf-8")
+    for file in sorted((root / "filter_plugins").glob("*.py")):
+        for name, function in filter_docs.filters(file).items():
+            (tree / PLACES["filter_plugins"] / f"{name}.yml").write_text(
+                filter_docs.document(name, function)
+            )
     for name in FILES:
         shutil.copy(root / name, tree / name)
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
@@ -189,8 +215,15 @@ def write(tree: Path, root: Path = ROOT) -> None:
         "tags": ["networking", "linux", "kubernetes", "cni", "vxlan"],
         "dependencies": {},
     }
+    if repository := project.get("urls", {}).get("repository", ""):
+        galaxy["repository"] = repository
     (tree / "galaxy.yml").write_text(yaml.safe_dump(galaxy, sort_keys=False))
     (tree / "meta").mkdir()
+    # What ansible-builder puts into an execution environment that has this collection.
+    others = [f"{name}{ranges[name]}\n" for name in sorted(ranges) if name != "ansible-core"]
+    (tree / "requirements.txt").write_text("".join(others))
+    (tree / "bindep.txt").write_text(_BINDEP)
+    (tree / "meta" / "execution-environment.yml").write_text(_ENVIRONMENT)
     runtime = {"requires_ansible": requires_ansible(ranges["ansible-core"])}
     (tree / "meta" / "runtime.yml").write_text("---\n" + yaml.safe_dump(runtime))
 

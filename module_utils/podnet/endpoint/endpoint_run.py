@@ -85,7 +85,7 @@ def addresses(plan: Plan, name: str) -> list[str]:
     It reads nothing but the record and host-local's leases, so it may be asked before that, too.
     """
     entries = _assign(plan, own_node(plan, name), 0, load(plan.name), None)
-    return [address for entry in entries.values() for address, _ in entry.legs]
+    return [address for entry in entries.values() for address, _other in entry.legs]
 
 
 def _assign(

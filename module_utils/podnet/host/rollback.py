@@ -33,7 +33,7 @@ def client() -> str:
     sshd(8) sets SSH_CONNECTION; sudo(8) drops it, so parent processes' environments are read, too.
     """
     pid = "self"
-    for _ in range(20):
+    for _turn in range(20):
         try:
             environment = Path(f"{PROC}/{pid}/environ").read_bytes().split(b"\0")
             status = Path(f"{PROC}/{pid}/status").read_text()
@@ -200,7 +200,7 @@ def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
                 lines += [f"{enter} <<'EOF'", line, "EOF"]
         elif tool == "sysctl":
             for part in parts:
-                key, _, value = part.partition("=")
+                key, _mark, value = part.partition("=")
                 file = shlex.quote(str(sysctl_path(key)))
                 lines.append(f"printf %s {shlex.quote(value)} >{file}")
         else:

@@ -70,7 +70,7 @@ def make_plan(
     released = subnets.take_released(before, release, hosts, problems, notes)
     given: dict[str, dict[str, str]] = {"": {}, "6": {}}
     free: dict[str, dict[str, int]] = {}
-    for suffix, _ in subnets.FAMILIES:
+    for suffix, _other in subnets.FAMILIES:
         if values["cluster_cidr" + suffix]:
             given[suffix], counts = subnets.carve_family(inventory, before, suffix, problems)
             free["podnet_cluster_cidr" + suffix] = counts
