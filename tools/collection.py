@@ -149,6 +149,14 @@ def rewritten(place: str, file: Path, known: Names) -> str:
     return text
 
 
+def role_readme(role: Path) -> str:
+    """Return a role's README.md, which Galaxy demands, from its argument specification."""
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    said = [re.sub(r"\b[CMOV]\(([^)]*)\)", r"`\1`", one) for one in spec["description"]]
+    ask = f"`ansible-doc -t role {NAME}.{role.name}` describes its variables."
+    return "\n\n".join([f"# {NAME}.{role.name}", f"{spec['short_description']}.", *said, ask, ""])
+
+
 def left(tree: Path) -> Iterator[str]:
     """Yield imports that would not be found in the collection."""
     for file in sorted(tree.rglob("*.py")):
@@ -177,8 +185,11 @@ def requires_ansible(specifier: str) -> str:
     return ",".join(f"{part}.0" if part.count(".") == 1 else part for part in parts)
 
 
-def write(tree: Path, root: Path = ROOT) -> None:
-    """Write the collection's tree."""
+def write(tree: Path, root: Path = ROOT, repository: str = "") -> None:
+    """Write the collection's tree.
+
+    `repository` is where its source is, where pyproject.toml names none.
+    """
     known = names(root)
     for place, target in PLACES.items():
         for file in sorted((root / place).rglob("*")):
@@ -192,8 +203,14 @@ def write(tree: Path, root: Path = ROOT) -> None:
             (tree / PLACES["filter_plugins"] / f"{name}.yml").write_text(
                 filter_docs.document(name, function)
             )
+    for name in known.roles:
+        (tree / "roles" / name / "README.md").write_text(role_readme(root / "roles" / name))
     for name in FILES:
         shutil.copy(root / name, tree / name)
+    # Messages refer to them.
+    (tree / "docs").mkdir()
+    for file in sorted([*(root / "docs").glob("*.md"), *(root / "docs").glob("*.svg")]):
+        shutil.copy(file, tree / "docs" / file.name)
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     ranges = requirements(root)
     python = " ".join(f"'{name}{ranges[name]}'" for name in sorted(ranges))
@@ -215,7 +232,8 @@ def write(tree: Path, root: Path = ROOT) -> None:
         "tags": ["networking", "linux", "kubernetes", "cni", "vxlan"],
         "dependencies": {},
     }
-    if repository := project.get("urls", {}).get("repository", ""):
+    repository = project.get("urls", {}).get("repository", repository)
+    if repository:
         galaxy["repository"] = repository
     (tree / "galaxy.yml").write_text(yaml.safe_dump(galaxy, sort_keys=False))
     (tree / "meta").mkdir()
@@ -228,12 +246,12 @@ def write(tree: Path, root: Path = ROOT) -> None:
     (tree / "meta" / "runtime.yml").write_text("---\n" + yaml.safe_dump(runtime))
 
 
-def build(output: Path, root: Path = ROOT) -> Path:
-    """Build the collection into `output`; return the file."""
+def build(output: Path, root: Path = ROOT, repository: str = "") -> Path:
+    """Build the collection into `output`; return the file. `repository` is as in `write`."""
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="podnet-collection-") as scratch:
         tree = Path(scratch)
-        write(tree, root)
+        write(tree, root, repository)
         problems = list(left(tree))
         if problems:
             raise SystemExit("\n".join(problems))
