@@ -117,8 +117,11 @@ def is_development(version: str) -> bool:
 
 
 def git(*arguments: str) -> list[str]:
-    """Return what git prints, line by line."""
-    command = ["git", "-C", str(ROOT), *arguments]
+    """Return what git prints, line by line; nothing where there is no repository."""
+    if not (ROOT / ".git").exists():
+        return []
+    # A clone may belong to somebody else than who builds from it.
+    command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
@@ -232,6 +235,8 @@ def check(checks: Checks, file: Path) -> None:
 
 def problems(version: str) -> Iterator[str]:
     """Yield what keeps this tree from being that version."""
+    if not (ROOT / ".git").exists():
+        yield "no git repository: its tag cannot be compared"
     recorded = [path.name for path in RECORDED.iterdir()]
     changed = " ".join(line[3:] for line in git("status", "--porcelain"))
     changelog = (ROOT / "CHANGELOG.md").read_text()

@@ -58,8 +58,9 @@ def test_what_must_agree(  # noqa: PLR0917
 
 
 def test_this_tree_agrees() -> None:
-    """But for what is not committed: somebody is at work."""
-    assert [one for one in release.problems(podnet_version()) if "not committed" not in one] == []
+    """But for what is not committed: somebody is at work. The tree may have come without git."""
+    found = [one for one in release.problems(podnet_version()) if "not committed" not in one]
+    assert [one for one in found if "no git repository" not in one] == []
 
 
 def test_what_is_handed_out(tmp_path: Path) -> None:
