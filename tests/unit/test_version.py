@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,6 +23,7 @@ from podnet.state import record
 
 from filter_plugins import podnet_course
 from tests.kernel.netns_hosts import plan_document
+from tools.collection import podnet_version
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = "/etc/podnet/podnet/record.json"
@@ -74,15 +76,10 @@ def test_the_changelog_begins_with_it() -> None:
         assert re.fullmatch(r" - \d{4}-\d{2}-\d{2}", rest)
 
 
-def test_no_other_place_has_it() -> None:
-    """pyproject.toml, too, would be one more to forget."""
-    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
-    number = re.compile(rf"(?<![\d.]){re.escape(VERSION)}(?![\d.])")
-    sources = [*ROOT.glob("*.toml"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-    for tree in ("module_utils", "tools", "library", "action_plugins", "filter_plugins"):
-        sources += (ROOT / tree).rglob("*.py")
-    found = [path.name for path in sources if number.search(path.read_text())]
-    assert found == ["version.py"]
+def test_python_takes_it_from_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dynamic"] == ["version"]
+    assert podnet_version() == VERSION
 
 
 def test_a_plan_has_it(tmp_path: Path) -> None:
