@@ -94,6 +94,10 @@ molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
 collection: venv ## Build the collection podnet.podnet into .cache/collection
 	$(PYTHON) tools/collection.py
 
+.PHONY: release
+release: venv ## Build and check all that is handed out, in .cache/release/dist
+	$(PYTHON) tools/release.py
+
 # Other controllers
 
 .PHONY: test-controllers

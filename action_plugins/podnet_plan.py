@@ -85,7 +85,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return the result of `plan`, or a failed one whose message names all that is wrong."""
         super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(ARGUMENTS)
+        _other, options = self.validate_argument_spec(ARGUMENTS)
         # Ansible's strings carry a tag that says where they come from, and a YAML dump would
         # contain it. A round trip through JSON, as for modules' arguments, leaves plain values.
         options = json.loads(json.dumps(options, default=str))

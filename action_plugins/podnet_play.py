@@ -34,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return the run's name, or a failed result that says all that is wrong with the run."""
         super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(ARGUMENTS)
+        _other, options = self.validate_argument_spec(ARGUMENTS)
         known = task_vars or {}
         found = problems(self._play(known))
         if options["group"]:

@@ -80,9 +80,15 @@ def unfinished(hostvars: Mapping[str, Any], decided: Mapping[str, Any], phase: s
 def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
     """Return ``{refusal, over}`` for hosts that this run tried to claim, as in a `Course`.
 
-    Reads their registered variable `_podnet_asked`, which names the run that holds the host.
+    Reads their registered variable `_podnet_asked`, which names the run that holds the host, and
+    says whether a newer podnet has changed it.
     """
     asked = {str(host): hostvars[host].get("_podnet_asked") for host in hosts}
+    told = [
+        f"{host}: {one['refused']}" for host, one in asked.items() if one and one.get("refused")
+    ]
+    if told:
+        return {"refusal": "\n".join(["Nothing was removed, because of:", *told]), "over": []}
     held = {host: one["held"] for host, one in asked.items() if one and one.get("held")}
     refusal, over = course.others(held, run_id.has_ended)
     return {"refusal": refusal, "over": over}

@@ -40,6 +40,9 @@ network-manager firewalld
 #: with; a container runtime and something to run in it; other people's tools to live with.
 PACKAGES = _PACKAGES.split()
 
+#: What a suite does not have.
+SUITE_LACKS = {"bullseye": {"wireguard-go"}}
+
 #: What a virtual machine has besides: its kernel, and what boots it. It has no more than kernels
 #: are tried with: each service takes an emulated processor seconds.
 QEMU_PACKAGES = ["linux-image-cloud-amd64", "initramfs-tools", "zstd", "kmod"]
@@ -215,9 +218,11 @@ class Image:
         machine.end_cgroup(group)
 
     def _packages(self) -> list[str]:
+        lacks = SUITE_LACKS.get(self.suite, set())
         if self.kind == QEMU:
-            return [one for one in PACKAGES if one not in QEMU_LACKS] + QEMU_PACKAGES
-        return PACKAGES
+            lacks = lacks | QEMU_LACKS
+        more = QEMU_PACKAGES if self.kind == QEMU else []
+        return [one for one in PACKAGES if one not in lacks] + more
 
     def _masked(self) -> tuple[str, ...]:
         return MASK + (QEMU_MASK if self.kind == QEMU else ())

@@ -62,10 +62,11 @@ def ssh_config(
     """
     lines = []
     for host in hosts:
-        lines.append(f"Host {host.name} {host.address}\n  HostName {host.address}")
+        lines.append(f"Host {host.name}\n  HostName {host.address}")
         if host.name in slow:
-            # The first value counts (ssh_config(5)).
-            lines.append("  ConnectTimeout 60\n  ServerAliveInterval 20")
+            # The first value counts (ssh_config(5)). Ansible names a host by its address.
+            names = f"{host.name} {host.address} {host.address6}"
+            lines.append(f"Host {names}\n  ConnectTimeout 60\n  ServerAliveInterval 20")
     lines.append(
         "Host *\n"
         "  User root\n"
@@ -84,8 +85,10 @@ def ssh_config(
 
 
 def known_hosts(keys: Mapping[Host, str]) -> str:
-    """Return a known_hosts file: each host's public key, under its name and its address."""
-    return "".join(f"{host.name},{host.address} {key}\n" for host, key in keys.items())
+    """Return a known_hosts file: each host's public key, under its name and its addresses."""
+    return "".join(
+        f"{host.name},{host.address},{host.address6} {key}\n" for host, key in keys.items()
+    )
 
 
 def network_file(host: Host, mtu: int) -> str:

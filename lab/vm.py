@@ -118,7 +118,8 @@ def accelerator(directory: Path) -> str:
     if known.get("boot") != boot:
         known = {"boot": boot, "works": Path("/dev/kvm").exists() and _kvm_works(directory)}
         _KVM.write_text(json.dumps(known))
-    return "kvm" if known["works"] else "tcg"
+    # What it has translated may take a gigabyte, by default.
+    return "kvm" if known["works"] else "tcg,tb-size=256"
 
 
 def _kvm_works(directory: Path) -> bool:

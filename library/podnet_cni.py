@@ -70,7 +70,7 @@ attributes:
   diff_mode:
     description: Shows every file and link, before and after.
     support: full
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

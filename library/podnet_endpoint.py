@@ -54,7 +54,7 @@ attributes:
   diff_mode:
     description: Shows each object in the words of ip, and every file, before and after.
     support: full
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

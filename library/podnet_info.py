@@ -49,7 +49,9 @@ options:
     type: str
     default: ''
   claim:
-    description: Claim the host for O(run) whatever is found there, as a removal does.
+    description:
+      - Claim the host for O(run) whatever is found there, as a removal does. Not if a newer podnet
+        has changed it, see RV(refused).
     type: bool
     default: false
   release:
@@ -63,7 +65,7 @@ attributes:
   diff_mode:
     description: Changes nothing, so it shows none.
     support: none
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -82,7 +84,8 @@ RETURN = r"""
 state:
   description:
     - The objects of the network that the host has now. Keys are links, addresses, neighbours, fdb,
-      routes, ports, sysctls, tables, boot and record.
+      routes, ports, sysctls, tables, boot and record. C(podnet_version) in the record is the podnet
+      that has changed the host last.
   returned: when O(gather) has V(state)
   type: dict
 pending:
@@ -103,6 +106,11 @@ claimed:
   description: Whether the host is claimed for O(run).
   returned: with O(run)
   type: bool
+refused:
+  description: Why this podnet must leave the host to the newer one that has changed it; or empty.
+  returned: with O(claim)
+  type: str
+  sample: ''
 held:
   description: The other run that has claimed the host, and seconds since its last call.
   returned: with O(run), when there is one and something would change
@@ -117,7 +125,7 @@ from ansible.module_utils.podnet.backends.document import plan_from_text
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import is_network_name
 from ansible.module_utils.podnet.host import info
-from ansible.module_utils.podnet.keep import claim
+from ansible.module_utils.podnet.keep import claim, record_file
 
 
 def argument_spec() -> dict[str, Any]:
@@ -164,7 +172,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
         for warning in warnings:
             module.warn(warning)
+    if options["claim"]:
+        # Here and not by a failure: who claims a host for a removal decides for all hosts together.
+        result["refused"] = record_file.refusal(name)
     wanted = options["claim"] or bool(result.get("pending", {}).get("total"))
+    wanted = wanted and not result.get("refused")
     if options["run"] and not module.check_mode:
         holder = claim.take(name, options["run"]) if wanted else None
         result["claimed"] = wanted and holder is None

@@ -46,7 +46,7 @@ attributes:
   diff_mode:
     description: A key is shown nowhere.
     support: none
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

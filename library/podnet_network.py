@@ -98,7 +98,7 @@ attributes:
   diff_mode:
     description: Shows each object that changes, in the words of ip, bridge and nft.
     support: full
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -70,7 +70,7 @@ attributes:
 notes:
   - Give it C(run_once), as the role C(podnet_plan) does; it runs in Ansible's own process. A play
     of its own for localhost would be skipped under C(--limit).
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -29,7 +29,7 @@ attributes:
     support: none
 notes:
   - Give its task C(run_once), and the tag C(always).
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

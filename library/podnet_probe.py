@@ -51,13 +51,15 @@ options:
     default: []
 attributes:
   check_mode:
-    description: Makes and removes nothing and asks nobody; O(state=present) and O(state=absent)
-      say whether they would change anything.
+    description: Makes and removes nothing, and asks nobody.
     support: partial
+    details:
+      - O(state=present) and O(state=absent) say whether they would change anything; O(state=probed)
+        returns no result.
   diff_mode:
     description: There is nothing to compare.
     support: none
-author: podnet contributors
+author: podnet contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -104,7 +106,7 @@ answered:
   type: int
 failures:
   description:
-    - What does not work, an entry for each target and family. RV(failures[].kind) is C(pod) (from
+    - What does not work, an entry for each target and family. C(kind) is C(pod) (from
       this host's pod to that of C(node)), C(host) (from the host to that pod), C(gateway) (from the
       pod to its own gateway) or C(outside). C(word) is that of the matrix, C(what) says what does
       not pass and why.

@@ -20,6 +20,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools import filter_docs  # noqa: E402
+
 OUTPUT = ROOT / ".cache" / "collection"
 NAME = "podnet.podnet"
 UTILS = "ansible_collections.podnet.podnet.plugins.module_utils.podnet"
@@ -54,9 +58,27 @@ Turn pipelining on (`pipelining = true` in `[ssh_connection]` of your ansible.cf
 from reading the allocations file as an inventory (`ignore_patterns = podnet_allocations\\.yml` in
 `[inventory]`).
 
+An upgrade is the newer file installed with `--force`, and a run of `podnet.podnet.site`. Hosts that
+a newer podnet has changed refuse an older one.
+
 Modules: {modules}. `ansible-doc podnet.podnet.podnet_network` describes one.
 
 Roles: {roles}. In a play of your own `podnet.podnet.podnet_plan` comes first, once for all hosts.
+"""
+
+
+_ENVIRONMENT = """\
+---
+version: 1
+dependencies:
+  python: requirements.txt
+  system: bindep.txt
+"""
+
+#: How Ansible reaches hosts.
+_BINDEP = """\
+openssh-client [platform:dpkg]
+openssh-clients [platform:rpm]
 """
 
 
@@ -73,8 +95,7 @@ def names(root: Path = ROOT) -> Names:
     """Return the names that the tree's files give to modules, roles and filters."""
     filters: set[str] = set()
     for file in (root / "filter_plugins").glob("*.py"):
-        method = file.read_text().partition("def filters(")[2]
-        filters |= set(re.findall(r'"(podnet_\w+)":', method))
+        filters |= filter_docs.filters(file).keys()
     return Names(
         frozenset(file.stem for file in (root / "library").glob("*.py")),
         frozenset(path.name for path in (root / "roles").iterdir() if path.is_dir()),
@@ -128,12 +149,28 @@ def rewritten(place: str, file: Path, known: Names) -> str:
     return text
 
 
+def role_readme(role: Path) -> str:
+    """Return a role's README.md, which Galaxy demands, from its argument specification."""
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    said = [re.sub(r"\b[CMOV]\(([^)]*)\)", r"`\1`", one) for one in spec["description"]]
+    ask = f"`ansible-doc -t role {NAME}.{role.name}` describes its variables."
+    return "\n\n".join([f"# {NAME}.{role.name}", f"{spec['short_description']}.", *said, ask, ""])
+
+
 def left(tree: Path) -> Iterator[str]:
     """Yield imports that would not be found in the collection."""
     for file in sorted(tree.rglob("*.py")):
         for number, line in enumerate(file.read_text().splitlines(), 1):
             if re.match(r"\s*(from|import) (podnet|ansible\.module_utils\.podnet)\b", line):
                 yield f"{file.relative_to(tree)}:{number}: {line.strip()}"
+
+
+def podnet_version(root: Path = ROOT) -> str:
+    """Return the tree's version; read and not imported, because `root` may be another tree."""
+    text = (root / "module_utils/podnet/core/version.py").read_text()
+    found = re.search(r'^VERSION = "(.+)"$', text, re.MULTILINE)
+    assert found, "version.py has no VERSION"
+    return found[1]
 
 
 def requirements(root: Path = ROOT) -> dict[str, str]:
@@ -148,8 +185,11 @@ def requires_ansible(specifier: str) -> str:
     return ",".join(f"{part}.0" if part.count(".") == 1 else part for part in parts)
 
 
-def write(tree: Path, root: Path = ROOT) -> None:
-    """Write the collection's tree."""
+def write(tree: Path, root: Path = ROOT, repository: str = "") -> None:
+    """Write the collection's tree.
+
+    `repository` is where its source is, where pyproject.toml names none.
+    """
     known = names(root)
     for place, target in PLACES.items():
         for file in sorted((root / place).rglob("*")):
@@ -158,8 +198,19 @@ def write(tree: Path, root: Path = ROOT) -> None:
             to = tree / target / file.relative_to(root / place)
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_text(rewritten(place, file, known), encoding="utf-8")
+    for file in sorted((root / "filter_plugins").glob("*.py")):
+        for name, function in filter_docs.filters(file).items():
+            (tree / PLACES["filter_plugins"] / f"{name}.yml").write_text(
+                filter_docs.document(name, function)
+            )
+    for name in known.roles:
+        (tree / "roles" / name / "README.md").write_text(role_readme(root / "roles" / name))
     for name in FILES:
         shutil.copy(root / name, tree / name)
+    # Messages refer to them.
+    (tree / "docs").mkdir()
+    for file in sorted([*(root / "docs").glob("*.md"), *(root / "docs").glob("*.svg")]):
+        shutil.copy(file, tree / "docs" / file.name)
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     ranges = requirements(root)
     python = " ".join(f"'{name}{ranges[name]}'" for name in sorted(ranges))
@@ -167,12 +218,13 @@ def write(tree: Path, root: Path = ROOT) -> None:
         "modules": ", ".join(f"`{one}`" for one in sorted(known.modules)),
         "roles": ", ".join(f"`{one}`" for one in sorted(known.roles)),
     }
-    readme = _README.format(version=project["version"], python=python, **shown)
+    version = podnet_version(root)
+    readme = _README.format(version=version, python=python, **shown)
     (tree / "README.md").write_text(readme)
     galaxy = {
         "namespace": "podnet",
         "name": "podnet",
-        "version": project["version"],
+        "version": version,
         "readme": "README.md",
         "authors": ["podnet contributors"],
         "description": project["description"],
@@ -180,18 +232,26 @@ def write(tree: Path, root: Path = ROOT) -> None:
         "tags": ["networking", "linux", "kubernetes", "cni", "vxlan"],
         "dependencies": {},
     }
+    repository = project.get("urls", {}).get("repository", repository)
+    if repository:
+        galaxy["repository"] = repository
     (tree / "galaxy.yml").write_text(yaml.safe_dump(galaxy, sort_keys=False))
     (tree / "meta").mkdir()
+    # What ansible-builder puts into an execution environment that has this collection.
+    others = [f"{name}{ranges[name]}\n" for name in sorted(ranges) if name != "ansible-core"]
+    (tree / "requirements.txt").write_text("".join(others))
+    (tree / "bindep.txt").write_text(_BINDEP)
+    (tree / "meta" / "execution-environment.yml").write_text(_ENVIRONMENT)
     runtime = {"requires_ansible": requires_ansible(ranges["ansible-core"])}
     (tree / "meta" / "runtime.yml").write_text("---\n" + yaml.safe_dump(runtime))
 
 
-def build(output: Path, root: Path = ROOT) -> Path:
-    """Build the collection into `output`; return the file."""
+def build(output: Path, root: Path = ROOT, repository: str = "") -> Path:
+    """Build the collection into `output`; return the file. `repository` is as in `write`."""
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="podnet-collection-") as scratch:
         tree = Path(scratch)
-        write(tree, root)
+        write(tree, root, repository)
         problems = list(left(tree))
         if problems:
             raise SystemExit("\n".join(problems))

@@ -57,6 +57,8 @@ class Cluster:
         """Name an inventory other than the lab's own to see the same hosts in another network."""
         self.lab = lab
         self.inventory = inventory or lab.inventory_dir
+        #: Where playbooks are run from.
+        self.project = PROJECT
 
     @property
     def hosts(self) -> list[str]:
@@ -64,20 +66,24 @@ class Cluster:
         return list(self.lab.hosts)
 
     def play(
-        self, playbook: str | Path, *arguments: str, ok: bool = True, directory: Path = PROJECT
+        self,
+        playbook: str | Path,
+        *arguments: str,
+        ok: bool = True,
+        directory: Path | None = None,
     ) -> Run:
         """Run a playbook of the project, or another file; with `ok`, it must succeed.
 
         `directory` is where it is run, with the ansible.cfg that Ansible takes there.
         """
         if isinstance(playbook, str):
-            playbook = PROJECT / "playbooks" / playbook
+            playbook = self.project / "playbooks" / playbook
         command = [str(Path(sys.executable).parent / "ansible-playbook")]
         command += ["-i", str(self.inventory), str(playbook), *arguments]
         environment = {key: val for key, val in os.environ.items() if key != "ANSIBLE_CONFIG"}
         done = subprocess.run(
             command,
-            cwd=directory,
+            cwd=directory or self.project,
             env=environment | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

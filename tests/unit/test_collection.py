@@ -10,8 +10,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tools import collection
+from tools import collection, filter_docs
 from tools.collection import UTILS, Names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,26 @@ def test_the_range_of_ansible() -> None:
     assert collection.requires_ansible(">=2.16.3") == ">=2.16.3"
 
 
+def example(nodes: list[str], forced: object = False) -> list[str]:
+    """Return what is said: first.
+
+    `nodes` are
+    all.
+    """
+    return nodes if forced else []
+
+
+def test_a_filters_page_is_made_from_its_function() -> None:
+    page = yaml.safe_load(filter_docs.document("podnet_example", example))
+    said = page["DOCUMENTATION"]
+    assert said["short_description"] == "Return what is said"
+    assert said["description"][:2] == ["Return what is said: first.", "`nodes` are all."]
+    assert said["positional"] == "forced"
+    assert said["options"]["_input"]["type"] == "list"
+    assert said["options"]["forced"]["default"] is False
+    assert page["RETURN"]["_value"]["type"] == "list"
+
+
 def ansible(directory: Path, program: str, *arguments: str) -> str:
     """Run a program of Ansible's that knows of nothing but the collections in `directory`."""
     known = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
@@ -115,6 +136,11 @@ def test_it_works_where_it_is_alone(tmp_path: Path) -> None:
     core = {str(one.relative_to(ROOT)) for one in (ROOT / "module_utils").rglob("*.py")}
     assert {f"plugins/{one}" for one in core} <= held
     assert not [one for one in held if "__pycache__" in one]
+    assert {f"docs/{one.name}" for one in (ROOT / "docs").glob("*.md")} <= held
+    # What Galaxy, ansible-doc and ansible-builder look for.
+    assert {f"roles/{one.name}/README.md" for one in (ROOT / "roles").iterdir()} <= held
+    assert {f"plugins/filter/{one}.yml" for one in collection.names().filters} <= held
+    assert {"meta/execution-environment.yml", "requirements.txt", "bindep.txt"} <= held
 
     ansible(tmp_path, "ansible-galaxy", "collection", "install", str(file), "-p", ".", "--offline")
     tree = tmp_path / "ansible_collections/podnet/podnet"
@@ -123,6 +149,8 @@ def test_it_works_where_it_is_alone(tmp_path: Path) -> None:
         assert found == [], short
 
     assert "attach" in ansible(tmp_path, "ansible-doc", "podnet.podnet.podnet_network")
+    page = ansible(tmp_path, "ansible-doc", "-t", "filter", "podnet.podnet.podnet_course")
+    assert "how the run goes on" in page
     example = str(ROOT / "inventory/example")
     said = ansible(tmp_path, "ansible-playbook", "-i", example, "podnet.podnet.plan")
     assert "10.244.2.0/24" in said

@@ -14,7 +14,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 #: Not variables of an inventory: modules, roles and the group are named by files of that name.
-NAMES = {"podnet_nodes", "podnet_allocations"}
+NAMES = {"podnet_nodes", "podnet_allocations", "podnet_version"}
 NAMES |= {path.stem for path in (ROOT / "library").glob("*.py")}
 NAMES |= {path.stem for path in (ROOT / "filter_plugins").glob("*.py")}
 NAMES |= {path.name for path in (ROOT / "roles").iterdir()}

@@ -126,6 +126,7 @@ def test_a_replay_that_does_not_end_is_told(places: Path, monkeypatch: pytest.Mo
         lock._take("net", 20.0)
 
 
+@pytest.mark.parametrize(
     ("environment", "words"),
     [
         ({"SSH_CLIENT": "192.0.2.9 1 22"}, ", from 192.0.2.9"),

@@ -15,7 +15,7 @@ from typing import Callable, Iterable, Sequence, Union
 
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_directory, pack
-from ..keep import files, leases
+from ..keep import files, leases, record_file
 from ..keep.files import LinkChange, TextChange, TreeRemoval
 from ..kernel import adopt as flannel
 from ..kernel.netns import interface_mtu
@@ -236,6 +236,8 @@ def apply(inspection: Inspection, name: str) -> None:
             files.note_missing_directories(path)
     for change in inspection.changes:
         change.apply()
+    if inspection.present and inspection.changes:
+        record_file.note_version(name)
     if not inspection.present:
         own = (f"{files.STATE}/{name}", ARCHIVES, str(Path(ARCHIVES).parent))
         files.prune_directories(own)

@@ -257,7 +257,7 @@ def _addresses(
     chosen: dict[str, str] = {}
     rest: list[str] = []
     # Endpoints that have an address go first, so that a new endpoint is not given theirs.
-    for one, _ in wanted:
+    for one, _other in wanted:
         asked: str = getattr(one, key)
         kept: str = getattr(recorded[one.name], key) if one.name in recorded else ""
         label = f"{node}: endpoint {one.name}: address {asked or kept}"

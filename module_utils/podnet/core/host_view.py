@@ -146,7 +146,7 @@ def two_ways(plan: Plan, node: Node, host: HostView) -> set[str]:
 
     A strict rp_filter drops peers' packets that come in by such a device (RFC 3704).
     """
-    ways = (host.ways.get(address) for _, address in addressed_peers(plan, node, 4))
+    ways = (host.ways.get(address) for _other, address in addressed_peers(plan, node, 4))
     return {way.device for way in ways if way and way.back not in ("", way.device)}
 
 

@@ -16,6 +16,8 @@ from typing import Any, Mapping
 
 from .edition import NONE, Edition
 from .errors import PodnetError
+from .version import VERSION as PODNET
+from .version import is_newer, is_version
 
 #: The protocol number of podnet's routes, by which it recognises them: unassigned in
 #: /etc/iproute2/rt_protos ("p" in ASCII).
@@ -199,7 +201,7 @@ class Plan:
     `mtu` is "auto", "portable" or a number of bytes as text. `underlay` is the family (4 or 6) that
     an overlay's packets travel over. `settings` are the backend's own (backends/base.py): each is a
     truth value, a number, or one safe word. `edition` is that of the allocations file with the
-    nodes' subnets.
+    nodes' subnets. `podnet_version` is the version that made the plan.
     """
 
     name: str
@@ -214,6 +216,7 @@ class Plan:
     cni: Cni
     nodes: Mapping[str, Node]
     edition: Edition = NONE
+    podnet_version: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return the plan as JSON types; empty fields of nodes are left out to keep it small."""
@@ -251,6 +254,13 @@ class Plan:
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise PodnetError(
                 f"plan: not a podnet plan of version {VERSION}; make it with podnet_plan"
+            )
+        made_by = document.get("podnet_version", "")
+        demand(made_by == "" or is_version(made_by), "podnet_version", made_by)
+        if is_newer(made_by):
+            raise PodnetError(
+                f"plan: made by podnet {made_by}, and this is the older {PODNET}; make it with "
+                "podnet_plan of the same version"
             )
         fields = dict(document)
         fields.pop("version")

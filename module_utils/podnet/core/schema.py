@@ -49,7 +49,7 @@ def route(entry: Any) -> None:
     for key in ("dev", "gateway", "prefsrc"):
         word(entry, key)
     for key in ("type", "protocol", "scope"):
-        if type(entry.get(key)) is not int:
+        if not is_whole(entry.get(key)):
             word(entry, key)
     number(entry, "metric")
     via = _within(entry, "via")
@@ -63,19 +63,19 @@ def route(entry: Any) -> None:
 
 def way(entry: Any) -> None:
     """Check an answer of `ip route get`; written for speed, because there is one for each peer."""
-    if type(entry) is not dict:
+    if not isinstance(entry, dict):
         demand(False, "entry", entry)
     for key in ("dev", "gateway", "prefsrc", "type"):
         value = entry.get(key, "x")
-        if type(value) is not str or " " in value or not value.isprintable():
-            demand(key == "type" and type(value) is int, key, value)
+        if not isinstance(value, str) or " " in value or not value.isprintable():
+            demand(key == "type" and is_whole(value), key, value)
     text(_within(entry, "via"), "host")
     if "metrics" in entry:
         metrics = entry["metrics"]
         good = isinstance(metrics, list) and all(isinstance(one, dict) for one in metrics)
         demand(good, "metrics", metrics)
         for one in metrics:
-            if type(one.get("mtu")) is int:
+            if is_whole(one.get("mtu")):
                 number(one, "mtu", least=1, most=65536)
 
 
@@ -85,6 +85,11 @@ def neighbour(entry: Any) -> None:
     address(entry, "dst", required=True)
     word(entry, "lladdr")
     demand(isinstance(entry.get("state", []), (list, str)), "state", entry.get("state"))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; to Python, true and false are some."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def demand(holds: bool, key: str, value: Any) -> None:
@@ -111,7 +116,7 @@ def number(
 ) -> None:
     """Demand that `key` is a number in a range; it may be missing unless it is `required`."""
     value = entry.get(key, None if required else 0)
-    demand(type(value) is int and least <= value <= most, key, value)
+    demand(is_whole(value) and least <= value <= most, key, value)
 
 
 def address(entry: Any, key: str, required: bool = False) -> None:

@@ -85,7 +85,7 @@ def addresses(plan: Plan, name: str) -> list[str]:
     It reads nothing but the record and host-local's leases, so it may be asked before that, too.
     """
     entries = _assign(plan, own_node(plan, name), 0, load(plan.name), None)
-    return [address for entry in entries.values() for address, _ in entry.legs]
+    return [address for entry in entries.values() for address, _other in entry.legs]
 
 
 def _assign(
@@ -164,6 +164,7 @@ def converge(plan: Plan, name: str, only: Endpoint | None) -> EndpointResult:
             )
         for change in _files(plan.name, result.entries):
             change.apply()
+        record_file.note_version(plan.name)
         _prune(plan.name, result.entries)
     return result
 

@@ -145,8 +145,8 @@ def parse_chain(document: Any, chain: str, name: str) -> dict[Accept, tuple[int,
 
 def _rule(comment: str, expr: Any) -> str:
     """Return podnet's rule as `accepts` writes it, or as it is now if somebody has edited it."""
-    _, _, rest = comment.partition(" ")
-    way, _, bridge = rest.partition(" ")
+    _mark, _mark, rest = comment.partition(" ")
+    way, _mark, bridge = rest.partition(" ")
     word = {"from": "iifname", "to": "oifname"}.get(way, "#")
     wanted, found = f"{word} {bridge} accept", nft_rule.text(expr)
     if found and found != wanted:

@@ -131,7 +131,7 @@ def _address(what: str, text: str) -> Match:
 
 
 def _port(what: str, text: str) -> Match:
-    first, _, last = text.partition(":")
+    first, _mark, last = text.partition(":")
     if first.isdigit() and (last or first).isdigit():
         return Match(what, (int(first), int(last or first)))
     return UNKNOWN

@@ -13,6 +13,7 @@ from ..backends.registry import BACKENDS
 from ..core.errors import PodnetError, message
 from ..core.model import Plan
 from ..core.state import Change, State
+from ..core.version import VERSION
 from ..keep import boot, claim, files, originals, record_file
 from ..keep.lock import held
 from ..kernel import adopt as flannel
@@ -32,6 +33,7 @@ from .target import (
     cidrs,
     devices,
     outcome,
+    planned,
     record_after,
     target,
 )
@@ -90,7 +92,7 @@ def converge(
         after = target(seen, phase)
         contents = BACKENDS[plan.backend].secret_contents(plan, TOOLS, secrets or {})
         after.contents = {**seen.before.contents, **contents}
-        result = begin(seen, changes(seen.before, after))
+        result = begin(seen, planned(seen, seen.before, after))
         if result.changed:
             # Until the phase is done, and after it was undone, devices from before may exist, too.
             ahead = replace(
@@ -99,6 +101,7 @@ def converge(
                 devices=devices(seen, after),
                 cidrs=cidrs(seen),
                 unsettled=_unsettled(seen, result.changes),
+                podnet_version=VERSION,
             )
             watched = ssh_clients.clients(run)
             result.armed = rollback.endangers(seen.before, after, watched.addresses)

@@ -233,7 +233,7 @@ def _take_routes(
     # The backend's own device was flannel's until now, so routes over it may be flannel's.
     kept = _all_podnet(seen.links) - BACKENDS[plan.backend].own_devices(plan).keys()
     families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
-    _, foreign = eyes.read_routes(families, cidrs, set(final.routes), kept)
+    _other, foreign = eyes.read_routes(families, cidrs, set(final.routes), kept)
     return adopt.take_routes(plan, node, foreign, seen.state)
 
 

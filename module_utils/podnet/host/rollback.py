@@ -177,7 +177,7 @@ def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
                 lines += [f"{enter} <<'EOF'", line, "EOF"]
         elif tool == "sysctl":
             for part in parts:
-                key, _, value = part.partition("=")
+                key, _mark, value = part.partition("=")
                 file = shlex.quote(str(sysctl_path(key)))
                 lines.append(f"printf %s {shlex.quote(value)} >{file}")
         else:

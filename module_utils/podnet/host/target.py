@@ -10,6 +10,7 @@ from typing import Any, Sequence
 
 from ..backends.registry import BACKENDS, TOOLS
 from ..core.state import Change, State
+from ..core.version import VERSION
 from ..keep import boot, record_file, repair
 from ..kernel import observe as eyes
 from ..state import forwarding, knowledge, managers, phases, record
@@ -56,8 +57,26 @@ def outcome(seen: Look, phase: str) -> NetworkResult:
     """
     before = seen.before
     for earlier in phases.PHASES[: phases.PHASES.index(phase)] if phase != phases.ALL else ():
-        before = target(seen, earlier)
-    return begin(seen, changes(before, target(seen, phase)))
+        after = target(seen, earlier)
+        planned(seen, before, after)
+        before = after
+    return begin(seen, planned(seen, before, target(seen, phase)))
+
+
+def planned(seen: Look, before: State, after: State) -> list[Change]:
+    """Return the changes from `before` to `after`, and note in `after` which podnet makes them.
+
+    Without changes the record keeps the version that it has: the host is as that one has left it,
+    and a run of another version that finds nothing to do changes nothing.
+    """
+    todo = changes(before, after)
+    path = record_file.path(seen.plan.name)
+    if todo:
+        text = record.noted(after.files[path])
+        if text != after.files[path]:
+            after.files[path] = text
+            todo = changes(before, after)
+    return todo
 
 
 def begin(seen: Look, todo: list[Change]) -> NetworkResult:
@@ -93,7 +112,10 @@ def target(seen: Look, phase: str) -> State:
 
 
 def record_after(seen: Look, phase: str, after: State) -> Record:
-    """Return the record that stands when `phase` has led to `after`."""
+    """Return the record that stands when `phase` has led to `after`.
+
+    Which podnet changes the host, if one does, `planned` notes.
+    """
     finished = phase in (phases.COMMIT, phases.ALL)
     bridge = after.links[seen.plan.bridge]
     noted = knowledge.note(seen.plan, seen.record)
@@ -112,6 +134,7 @@ def record_after(seen: Look, phase: str, after: State) -> Record:
         generation=noted.edition.generation,
         digest=noted.edition.digest,
         nodes=noted.nodes,
+        podnet_version=seen.record.podnet_version if seen.record else VERSION,
     )
 
 

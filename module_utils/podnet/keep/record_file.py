@@ -6,7 +6,9 @@ dies, the next one knows from the record what it may find.
 
 from __future__ import annotations
 
-from ..state.record import Record, dump, parse
+import json
+
+from ..state.record import Record, dump, newer, noted, parse
 from . import files
 
 
@@ -31,3 +33,24 @@ def save(name: str, record: Record) -> None:
     change = files.text_change(path(name), dump(record))
     if change:
         change.apply()
+
+
+def note_version(name: str) -> None:
+    """Write this podnet's version into a network's record: it has changed the host.
+
+    For changes that the record does not hold otherwise. Raises PodnetError on a damaged record.
+    """
+    text = files.read_text(path(name))
+    change = files.text_change(path(name), noted(text)) if text is not None else None
+    if change:
+        change.apply()
+
+
+def refusal(name: str) -> str:
+    """Return why this podnet must leave the host alone; "" if it need not. See `record.newer`."""
+    try:
+        fields = json.loads(files.read_text(path(name)) or "{}")
+        return newer(fields.get("podnet_version", ""), path(name))
+    except (ValueError, AttributeError):
+        # A removal goes by the marks of what is there, and tells that the record is damaged.
+        return ""

@@ -67,7 +67,9 @@ def read(name: str, conf_dir: str) -> Found:
 def _environment() -> dict[str, str]:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         lines = Path(SUBNET_ENV).read_text().splitlines()
-        return {key: value for key, _, value in (line.partition("=") for line in lines) if value}
+        return {
+            key: value for key, _mark, value in (line.partition("=") for line in lines) if value
+        }
     return {}
 
 

@@ -87,7 +87,7 @@ def _command(argv: list[str]) -> None:
 
 
 def _write_sysctl(line: str) -> None:
-    key, _, value = line.partition("=")
+    key, _mark, value = line.partition("=")
     try:
         sysctl_path(key).write_text(value)
     except OSError as error:

@@ -184,7 +184,7 @@ def read_routes(
 
 
 def _is_within(cidr: str, prefix: Prefix) -> bool:
-    address, _, length = cidr.partition("/")
+    address, _mark, length = cidr.partition("/")
     one = make_prefix(address, int(length))
     return one.shift <= prefix.shift and one.value >> (prefix.shift - one.shift) == prefix.value
 

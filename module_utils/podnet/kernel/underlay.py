@@ -83,7 +83,7 @@ def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
     questions = [
         RouteQuery(address, own.address, node.interface)
         for family, own in host.underlay.items()
-        for _, address in addressed_peers(plan, node, family)
+        for _other, address in addressed_peers(plan, node, family)
     ]
     # Routes to pods without an overlay leave the choice of the source address to the kernel.
     plain = BACKENDS[plan.backend].has_plain_routes(plan)
@@ -104,7 +104,7 @@ def _mtus(links: Sequence[dict[str, Any]], ours: set[str]) -> list[int]:
 
 
 def _ask_for(lines: Sequence[tuple[RouteQuery, str]]) -> dict[RouteQuery, dict[str, Any] | None]:
-    return dict(zip((one for one, _ in lines), ask([line for _, line in lines])))
+    return dict(zip((one for one, _other in lines), ask([line for _other, line in lines])))
 
 
 def find(

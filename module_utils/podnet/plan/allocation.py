@@ -39,7 +39,7 @@ class Pool:
 
         Raises ValueError for another length, another family, or host bits.
         """
-        address, _, length = subnet.partition("/")
+        address, _mark, length = subnet.partition("/")
         raw = pack(address)
         host_bits = self.bits - self.node_prefix
         number = int.from_bytes(raw, "big")

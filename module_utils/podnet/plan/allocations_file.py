@@ -19,6 +19,7 @@ from typing import Callable
 from ..core.edition import NONE, Edition
 from ..core.errors import PodnetError
 from ..core.model import is_key, is_network_name, pack, split_cidr
+from ..core.version import VERSION as PODNET
 from . import checks
 from .allocation import Pool
 
@@ -196,6 +197,9 @@ class _Reader:
         if key in self.settings:
             raise self._wrong(f"{key} is there twice")
         self.settings[key] = self._text(value)
+        if key == "version":
+            # At once: what follows in another version is not damaged, but unknown.
+            self._demand_version()
         if key == "nodes":
             if value not in ("", "{}"):
                 raise self._wrong(f"nodes must be followed by one line for each, not {_cut(line)}")
@@ -239,13 +243,17 @@ class _Reader:
         except ValueError as error:
             raise self._wrong(f"{_cut(text)} is not a YAML string") from error
 
+    def _demand_version(self) -> None:
+        found = self.settings.get("version", "missing")
+        if found != str(_VERSION):
+            raise PodnetError(
+                f"{self.path}: version {_cut(found)} of the file is not {_VERSION}, which this"
+                f" podnet ({PODNET}) reads: use the podnet that wrote it, or a later one"
+            )
+
     def _header(self) -> Allocations:
         settings = self.settings
-        if settings.get("version") != str(_VERSION):
-            raise PodnetError(
-                f"{self.path}: version {settings.get('version', 'missing')} of the file is not"
-                f" {_VERSION}, which this podnet reads: use the podnet that wrote it"
-            )
+        self._demand_version()
         if not is_network_name(settings.get("network")):
             raise self._wrong(f"network {_cut(settings.get('network', ''))} is not a name", 1)
         allocations = Allocations(

@@ -337,7 +337,7 @@ def node_endpoint(value: object) -> str:
             raise ValueError(allowed)
         port = port[1:]
     elif value.count(":") == 1:
-        host, _, port = value.partition(":")
+        host, _mark, port = value.partition(":")
         if not port:
             raise ValueError(allowed)
     if port and (not re.match(r"[1-9][0-9]{0,4}\Z", port, re.ASCII) or int(port) > 65535):

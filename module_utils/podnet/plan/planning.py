@@ -16,6 +16,7 @@ from ..core.endpoints import place_problem
 from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
 from ..core.segments import Segments, segments
 from ..core.text import listed
+from ..core.version import VERSION
 from . import subnets, underlay
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems
@@ -69,7 +70,7 @@ def make_plan(
     released = subnets.take_released(before, release, hosts, problems, notes)
     given: dict[str, dict[str, str]] = {"": {}, "6": {}}
     free: dict[str, dict[str, int]] = {}
-    for suffix, _ in subnets.FAMILIES:
+    for suffix, _other in subnets.FAMILIES:
         if values["cluster_cidr" + suffix]:
             given[suffix], counts = subnets.carve_family(inventory, before, suffix, problems)
             free["podnet_cluster_cidr" + suffix] = counts
@@ -279,4 +280,5 @@ def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> 
             extra_plugins=tuple(values["cni_extra_plugins"]),
         ),
         nodes=nodes,
+        podnet_version=VERSION,
     )

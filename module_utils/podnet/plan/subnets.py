@@ -203,7 +203,7 @@ def after(values: Mapping[str, Any], before: Allocations, nodes: Mapping[str, No
     """
     keys = {name: node.key for name, node in nodes.items() if node.key}
     after = Allocations(values["name"], nodes=dict(before.nodes), keys=keys)
-    for suffix, _ in FAMILIES:
+    for suffix, _other in FAMILIES:
         source: Any = values["cluster_cidr" + suffix] and values
         used = any(both[1 if suffix else 0] for both in before.nodes.values())
         for key in ("cluster_cidr" + suffix, "node_prefix" + suffix):
@@ -219,7 +219,7 @@ def after(values: Mapping[str, Any], before: Allocations, nodes: Mapping[str, No
 
 def note_unused(values: Mapping[str, Any], before: Allocations, notes: list[str]) -> None:
     """Note which recorded subnets are unused because their family has no cluster CIDR."""
-    for suffix, _ in FAMILIES:
+    for suffix, _other in FAMILIES:
         unused = [name for name, both in before.nodes.items() if both[1 if suffix else 0]]
         if unused and not values["cluster_cidr" + suffix]:
             notes.append(

@@ -162,7 +162,7 @@ class _Round:
         self.sources = sources
         self.tries = tries
         self.deadline = deadline
-        self.answers = [Answer() for _ in probes]
+        self.answers = [Answer() for _probe in probes]
         self.identifier = os.getpid() & 0xFFFF
         # Tells our replies from those of another prober in the same namespace.
         self.token = os.urandom(8)

@@ -131,7 +131,7 @@ class _Loop:
     def __init__(self, probes: Sequence[Probe], namespaces: Mapping[str, str]) -> None:
         self.probes = probes
         self.namespaces = namespaces
-        self.answers = [Answer() for _ in probes]
+        self.answers = [Answer() for _probe in probes]
         self.token = os.urandom(8)
         self.noise = os.urandom(65536) * 4
         self.poll = select.epoll()

@@ -282,7 +282,7 @@ def _subnet_lines(node: Node, signs: Signs, cidrs: Sequence[str]) -> list[str]:
         given.append(signs.found.environment.get(key, ""))
         # The VTEP's address is the subnet's first; its prefix length is taken for the plan's.
         given += [
-            f"{a}/{length}" for link in signs.devices.values() for a, _ in _inside(link, cidrs)
+            f"{a}/{length}" for link in signs.devices.values() for a, _other in _inside(link, cidrs)
         ]
         for one in given:
             if one and (":" in one) == six:

@@ -404,9 +404,9 @@ def _entries(before: State, after: State) -> list[Change]:
 def route_line(destination: str, body: str) -> str:
     """Return the batch line that sets a route, with our protocol unless `body` names another."""
     protocol = "" if " proto " in f" {body} " else f" proto {ROUTE_PROTOCOL}"
-    kind, _, rest = body.partition(" ") if body.startswith("type ") else ("", "", body)
+    kind, _mark, rest = body.partition(" ") if body.startswith("type ") else ("", "", body)
     if kind:
-        kind, _, rest = rest.partition(" ")
+        kind, _mark, rest = rest.partition(" ")
         kind += " "
     return " ".join(f"route replace {kind}{destination} {rest}{protocol}".split())
 
@@ -441,7 +441,7 @@ def _removals(before: State, after: State) -> list[Change]:
             line = f"neigh del {address} dev {device}"
             text = f"neigh {address} dev {device} lladdr {mac}"
             result.append(Change("ip", (line,), text, ""))
-    for (device, cidr), _ in before.addresses.items():
+    for (device, cidr), _other in before.addresses.items():
         if (device, cidr) not in after.addresses:
             line = f"addr del {cidr} dev {device}"
             result.append(Change("ip", (line,), f"addr {cidr} dev {device}", ""))

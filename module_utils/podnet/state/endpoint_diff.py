@@ -74,13 +74,12 @@ def changes(network: str, entry: Entry, seen: Seen, known: Sequence[str] = ()) -
     if host is not None and inner is None:
         result.append(_remove_pair(entry.name, host))
         host = None
-    if host is None:
+    if host is None or inner is None:
         text = host_text(entry.name, _host_end(network, entry))
         result.append(Change("ip", _create(network, entry), "", text))
         inner = InnerEnd(entry.mac, entry.mtu, False)
     else:
         result += _host_changes(network, entry, host)
-    assert inner is not None
     return result + _inner_changes(entry, inner, lo_up, known, fresh=host is None)
 
 
@@ -198,7 +197,7 @@ def _inner_routes(entry: Entry) -> dict[tuple[int, str], str]:
 
 def _route_removal(destination: str, body: str) -> str:
     if body.startswith("type "):
-        _, kind, rest = (body + " ").split(" ", 2)
+        _other, kind, rest = (body + " ").split(" ", 2)
         return f"route del {kind} {destination} {rest}".rstrip()
     return f"route del {destination} {body}"
 
@@ -238,7 +237,7 @@ def boot_files(network: str, entries: Entries) -> dict[str, str]:
     """
     host: list[str] = []
     inside: list[str] = []
-    for _, entry in sorted(entries.items()):
+    for _other, entry in sorted(entries.items()):
         create, *rest = _create(network, entry)
         host += [f"netns add {entry.name}", create]
         host += [f"link set dev {entry.device} mtu {entry.mtu}", *rest]
@@ -247,7 +246,9 @@ def boot_files(network: str, entries: Entries) -> dict[str, str]:
             f"addr replace {cidr} dev {INNER}{flags}"
             for cidr, flags in _inner_addresses(entry).items()
         ]
-        lines += [route_line(target, body) for (_, target), body in _inner_routes(entry).items()]
+        lines += [
+            route_line(target, body) for (_other, target), body in _inner_routes(entry).items()
+        ]
         inside += [f"netns exec {entry.name} ip {line}" for line in lines]
     if not host:
         return {}

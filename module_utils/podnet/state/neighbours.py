@@ -28,7 +28,7 @@ def needed(node: Node, host: HostView, final: State) -> dict[int, int]:
     """
     remotes = {
         KINDS[final.links[device].kind].remote(entry)
-        for (device, _), entry in final.entries.items()
+        for (device, _other), entry in final.entries.items()
     }
     near = {remote for remote in remotes if host.on_link_device(remote)}
     for body in final.routes.values():

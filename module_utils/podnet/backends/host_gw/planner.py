@@ -69,13 +69,13 @@ def nesting_problems(group: Segments) -> list[str]:
 
 def _segment_problems(group: Segments) -> list[str]:
     """Return a problem, in a list, for pairs on different segments: host-gw cannot join them."""
-    _, apart = group.pairs()
+    _other, apart = group.pairs()
     if not apart:
         return []
     firsts = [(members[0], cidr) for cidr, members in group.members.items()]
     full = 32 if group.family == 4 else 128
     shown = [f"{one} ({cidr}) and {firsts[0][0]} ({firsts[0][1]})" for one, cidr in firsts[1:4]]
-    alone = all(split_cidr(cidr)[1] == full for _, cidr in firsts)
+    alone = all(split_cidr(cidr)[1] == full for _other, cidr in firsts)
     hint = f"; a /{full} leaves nobody on-link, give the segment's prefix length" if alone else ""
     rest = f" and {apart - len(shown)} more" if apart > len(shown) else ""
     return [

@@ -174,7 +174,7 @@ class VxlanDevice(DeviceKind):
         vxlan_find_sock and vxlan_vni_in_use in drivers/net/vxlan/vxlan_core.c.
         """
         found = []
-        vni, port, *_ = Options.read(wanted.options)
+        vni, port, *_others = Options.read(wanted.options)
         on_port = [one for one in vteps(links) if one.port == port]
         for one in on_port:
             if one.name in ours:

@@ -235,7 +235,7 @@ class WireguardDevice(DeviceKind):
             words = ["" if word == _NONE else word for word in line.split("\t")]
             if len(words) < 8:
                 continue
-            key, psk, endpoint, allowed, _, _, _, keepalive = words[:8]
+            key, psk, endpoint, allowed, _other, _other, _other, keepalive = words[:8]
             found[device, key] = Peer(
                 tuple(sorted(allowed.split(","))) if allowed else (),
                 (endpoint,) if endpoint else (),

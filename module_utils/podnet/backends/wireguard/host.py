@@ -328,10 +328,10 @@ def _split(endpoint: str, plan: Plan) -> tuple[str, int, bool]:
         return "", 0, False
     host, port = endpoint, ""
     if endpoint.startswith("["):
-        host, _, port = endpoint[1:].partition("]")
+        host, _mark, port = endpoint[1:].partition("]")
         port = port[1:]
     elif endpoint.count(":") == 1:
-        host, _, port = endpoint.partition(":")
+        host, _mark, port = endpoint.partition(":")
     is_name = ":" not in host and not host.replace(".", "").isdigit()
     return host, int(port or plan.settings["port"]), is_name
 
