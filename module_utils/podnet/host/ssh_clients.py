@@ -40,7 +40,7 @@ def clients(run_name: str = "") -> Clients:
     """
     controller = run_name.split(" ")[1] if run_name.count(" ") == 3 else ""
     pid, local = "self", False
-    for _ in range(40):
+    for _turn in range(40):
         address = _ssh_client(pid)
         if address is not None:
             # Also above a local ansible-playbook: it is the session of the person who started it.
