@@ -75,8 +75,8 @@ $(OLDEST): | $(VENV)/.stamp
 
 # Tests
 
-.PHONY: test lint unit molecule
-test: image oldest ## Run everything: linters, unit tests, molecule's scenarios
+.PHONY: test lint unit molecule test-kernels
+test: images oldest ## Run everything: linters, unit tests, molecule's scenarios
 	@$(PYTHON) tools/test.py
 
 lint: venv ## Run the linters
@@ -85,8 +85,19 @@ lint: venv ## Run the linters
 unit: image oldest ## Run pytest: units, the kernel, the lab
 	@$(PYTHON) tools/test.py unit
 
-molecule: image ## Run molecule's scenarios (SCENARIO=name for one)
+molecule: images ## Run molecule's scenarios (SCENARIO=name for one)
 	@$(PYTHON) tools/test.py $(or $(SCENARIO),molecule)
+
+# One after the other: an emulated machine takes all the CPU that there is.
+KERNELS := $(if $(filter command line,$(origin SUITE)),$(SUITE),bullseye bookworm trixie)
+
+test-kernels: venv apt-qemu ## Try kernels 5.10, 6.1 and 6.12 on virtual machines (SUITE=bullseye)
+	@failed=""; for suite in $(KERNELS); do \
+	  echo "Kernel of $$suite"; \
+	  $(PYTHON) -m lab image --kind qemu --suite $$suite; \
+	  PODNET_KERNELS=all PODNET_SUITE=$$suite $(PYTHON) tools/test.py kernels || failed+=" $$suite"; \
+	done; \
+	[[ -z $$failed ]] || { echo "failed on the kernel of:$$failed"; exit 1; }
 
 # The collection
 
@@ -116,6 +127,11 @@ bench: image ## Measure, write docs/benchmarks.md (PART=hosts|peers|plan|through
 
 # Virtual machines need more of the machine than containers.
 LAB_NEEDS := venv $(if $(filter qemu,$(MACHINES)),apt-qemu)
+
+.PHONY: images
+images: venv apt-qemu ## Make all images that the scenarios' labs need, once
+	@$(PYTHON) -m lab image --suite bookworm,bullseye,trixie
+	@$(PYTHON) -m lab image --kind qemu --suite bookworm
 
 .PHONY: image lab-up lab-down lab-shell
 image: $(LAB_NEEDS) ## Make what lab hosts' disks begin as, once (MACHINES=qemu SUITE=trixie)

@@ -128,12 +128,15 @@ class Traffic:
         gateways: bool = False,
         warm_up: float = 10.0,
         conflist: str = _CONFLIST,
+        underlay: bool = True,
     ) -> None:
         """Name what will be watched; nothing is made yet.
 
         All pairs must work within `warm_up` seconds, or the watch does not begin. `conflist` is the
-        hosts' file to make pods with.
+        hosts' file to make pods with. Without `underlay` the hosts are not watched beside the pods,
+        and no stall of a stream is excused: for hosts whose processor cannot do all of it.
         """
+        self._underlay = underlay
         self._conflist = conflist
         self._lab = lab
         self._names = list(hosts if hosts is not None else lab.hosts)
@@ -238,7 +241,8 @@ class Traffic:
                 continue
             host = self._lab.hosts[other]
             ends = {label: pod["addresses"] for label, pod in watcher.facts["pods"].items()}
-            ends[UNDERLAY] = {"4": host.address, "6": host.address6}
+            if self._underlay:
+                ends[UNDERLAY] = {"4": host.address, "6": host.address6}
             for label, addresses in ends.items():
                 for family, address in addresses.items():
                     pings.append([label, f"{other}/{label}", address])

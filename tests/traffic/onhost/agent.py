@@ -218,7 +218,7 @@ class Agent:
                 sender.tick()
 
         pings = [(every, pinger.send) for every, pinger in self.pingers]
-        return [*pings, (INTERVAL, streams)]
+        return [*pings, (max(INTERVAL, self.interval), streams)]
 
     def reset(self) -> None:
         """Forget all that was counted, as if the watch began now."""
