@@ -21,7 +21,7 @@ from ..firewall.forward import Forwarder
 from ..state.diff import full_name
 from ..state.nft_rule import text as rule_text
 from . import forward
-from .run import TOOLS, nft_document, read_json, run
+from .run import NFTABLES, TOOLS, nft_document, read_json, run
 
 _PROTOCOL = str(ROUTE_PROTOCOL)
 #: Number -> the name that podnet's own commands use (/etc/iproute2/rt_protos, rt_scopes); other
@@ -238,7 +238,8 @@ def read_table(name: str) -> tuple[Chain, ...] | None:
     if result.code != 0:
         if "No such file" in result.error:
             return None
-        raise PodnetError(f"nft list table {full}: {result.error} (exit {result.code})")
+        too_old = f"; podnet needs {NFTABLES}" if "JSON" in result.error else ""
+        raise PodnetError(f"{' '.join(argv)}: {result.error} (exit {result.code}){too_old}")
     return parse_table(nft_document(argv, result.output))
 
 

@@ -100,6 +100,10 @@ def _ready(text: str | None) -> IO[bytes]:
     return file
 
 
+_IPROUTE2 = "iproute2 4.18 or newer"
+NFTABLES = "nftables 0.9.3 or newer, built with JSON"
+
+
 def read_json(
     argv: Sequence[str], check: Callable[[Any], None], *, may_fail: bool = False
 ) -> list[Any]:
@@ -113,12 +117,16 @@ def read_json(
     if may_fail and result.code != 0:
         return []
     if result.code != 0:
-        raise PodnetError(f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code})")
+        # An option that it does not know; podnet gives it none that it has not had since.
+        too_old = f"; podnet needs {_IPROUTE2}" if "is unknown" in result.error else ""
+        raise PodnetError(
+            f"{' '.join(argv)}: {result.error or 'failed'} (exit {result.code}){too_old}"
+        )
     try:
         entries = _entries(result.output) if result.output.strip() else []
     except (ValueError, RecursionError) as error:
         raise PodnetError(
-            f"{' '.join(argv)}: printed no JSON ({error}); podnet needs iproute2 4.18 or newer"
+            f"{' '.join(argv)}: printed no JSON ({error}); podnet needs {_IPROUTE2}"
         ) from error
     entries = [entry for entry in entries if entry] if isinstance(entries, list) else []
     for entry in entries:
@@ -161,7 +169,7 @@ def nft_document(argv: Sequence[str], output: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise PodnetError(
             f"{' '.join(argv)}: printed what podnet does not know ({error}); podnet needs "
-            "nftables 0.9.3 or newer, built with JSON"
+            f"{NFTABLES}"
         ) from error
     return document
 
