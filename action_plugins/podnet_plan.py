@@ -34,6 +34,8 @@ ARGUMENTS = {
     "release": {"type": "raw", "default": []},
     "write": {"type": "bool", "default": True},
     "keys": {"type": "dict", "default": {}},
+    "kubernetes_nodes": {"type": "path"},
+    "patches": {"type": "bool", "default": False},
     "forget": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -65,6 +67,8 @@ def plan(options: dict[str, Any], check_mode: bool, alone: Alone | None = None) 
         write=options["write"] and not check_mode,
         keys=options["keys"],
         alone=alone,
+        kubernetes_nodes=_nodes_file(options["kubernetes_nodes"]),
+        patches=options["patches"],
     )
     result["alone"] = alone is not None
     result["pending"] = result["changed"]
@@ -73,6 +77,16 @@ def plan(options: dict[str, Any], check_mode: bool, alone: Alone | None = None) 
     if not options["write"]:
         result["changed"] = False
     return result
+
+
+def _nodes_file(path: str | None) -> str:
+    """Return the path of the cluster's nodes, "" where it is not asked for."""
+    if path == "":
+        raise PodnetError(
+            "podnet_kubernetes_nodes: empty; kubectl get nodes --output json >nodes.json, then"
+            " -e podnet_kubernetes_nodes=nodes.json"
+        )
+    return str(Path(path).resolve()) if path else ""
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -54,6 +54,18 @@ options:
     type: list
     elements: str
     default: []
+  kubernetes_nodes:
+    description:
+      - Path on the controller of what C(kubectl get nodes --output json) printed. The pod CIDRs in
+        it are taken over as the hosts' subnets. Nodes are known by their names.
+      - Fails, and writes nothing, where a node is no host, or its pod CIDR does not fit the
+        network's range and prefix, or belongs to another host, or is not what the host has.
+    type: path
+  patches:
+    description:
+      - Whether to return RV(patches).
+    type: bool
+    default: false
   write:
     description:
       - Whether to write the allocations file. With V(false) the plan is a preview that never
@@ -120,6 +132,11 @@ summary:
 notes:
   description: What the plan leaves to the hosts, or could not do.
   returned: success
+  type: list
+  elements: str
+patches:
+  description: A C(kubectl patch) command for each node, which gives it the plan's subnets.
+  returned: success, with O(patches)
   type: list
   elements: str
 free:

@@ -264,7 +264,47 @@ def test_documentation_is_complete() -> None:
         "write",
         "keep",
         "keys",
+        "kubernetes_nodes",
+        "patches",
         "forget",
     }
     assert described["examples"]
     assert {"document", "nodes", "table"} <= set(described["return"])
+
+
+def test_a_clusters_pod_cidrs_both_ways(project: Project) -> None:
+    nodes = project.directory / "nodes.json"
+    items = [
+        {"kind": "Node", "metadata": {"name": f"n{k}"}, "spec": {"podCIDRs": [f"10.244.{k}.0/24"]}}
+        for k in (1, 2, 3)
+    ]
+    nodes.write_text(json.dumps({"kind": "List", "items": items}))
+    option = ("-e", f"podnet_kubernetes_nodes={nodes}")
+    shown = project.play("--check", *option, playbook="import_kubernetes.yml")
+    assert shown.returncode == 0, shown.stdout
+    assert not project.record.exists()
+    taken = project.play(*option, playbook="import_kubernetes.yml")
+    assert "has taken over what the cluster says" in taken.stdout, taken.stdout
+    allocated = yaml.safe_load(project.record.read_text())["podnet_allocations"]["vars"]["nodes"]
+    assert {name: one["subnet"] for name, one in allocated.items()} == {
+        f"n{k}": f"10.244.{k}.0/24" for k in (1, 2, 3)
+    }
+    again = project.play(*option, playbook="import_kubernetes.yml")
+    assert "and the cluster agree" in again.stdout, again.stdout
+    assert "changed=0" in again.stdout
+    missing = project.play(playbook="import_kubernetes.yml")
+    assert missing.returncode != 0
+    assert "-e podnet_kubernetes_nodes=nodes.json" in missing.stdout, missing.stdout
+
+    script = project.directory / "patch.sh"
+    told = project.play("-e", f"podnet_kubernetes_patch={script}", playbook="export_kubernetes.yml")
+    assert told.returncode == 0, told.stdout
+    lines = script.read_text().splitlines()
+    assert len([one for one in lines if one.startswith("kubectl patch node n")]) == 3
+    subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+def test_a_cluster_gets_no_subnets_that_are_not_kept(project: Project) -> None:
+    done = project.play(playbook="export_kubernetes.yml")
+    assert done.returncode != 0
+    assert "run site.yml or allocate.yml first" in " ".join(done.stdout.split()), done.stdout

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ..core.edition import NONE, Edition
 from ..core.errors import PodnetError
 from . import allocations_store as store
-from . import plan_report
+from . import kubernetes, plan_report
 from .allocations_file import Allocations, digest, parse, render
 from .inventory import Inventory, place, read_inventory
 from .keeping import Alone, unkept
@@ -26,6 +27,8 @@ def run(
     wait: float = 10.0,
     keys: Mapping[str, str] | None = None,
     alone: Alone | None = None,
+    kubernetes_nodes: str = "",
+    patches: bool = False,
 ) -> dict[str, Any]:
     """Plan the network and write its allocations file; return the result of `podnet_plan`.
 
@@ -34,11 +37,16 @@ def run(
     no change. `wait`: how many seconds to wait for another run that has locked the file. `keys`
     are public keys that hosts have told: host -> key. `alone` is set where the run is on the hosts
     themselves and leaves out others; what stands in the way of applying the plan then is "unkept",
-    and nothing is written.
+    and nothing is written. `kubernetes_nodes` is the path of what kubectl says of the nodes of a
+    cluster, whose pod CIDRs are taken over; with `patches` the result has what gives it those of
+    the plan.
     """
     inventory = read_inventory(hosts, allocations_file)
     path = inventory.allocations_file
     before = store.load(path)
+    notes: list[str] = []
+    if kubernetes_nodes:
+        inventory, notes = _of_cluster(inventory, before, kubernetes_nodes)
     outcome, after = _plan(inventory, before, release, keys)
     missing = unkept(
         path,
@@ -59,13 +67,31 @@ def run(
                 outcome, after = _plan(inventory, before, release, keys)
             if after != before:
                 store.save(path, after)
+    outcome = replace(outcome, notes=(*outcome.notes, *notes))
     result = {**_result(outcome, path, before, after), "release": list(release)}
+    if patches:
+        result["patches"] = kubernetes.patches(outcome.plan)
     result["unkept"] = missing
     result["may_write"] = alone is None and bool(inventory.values["allocations_write"])
     if write:
         # The file is written, so a later call of `keep` must find it as it is now.
         result["keep"]["found"] = _hash(after)
     return result
+
+
+def _of_cluster(
+    inventory: Inventory, text: str | None, nodes_file: str
+) -> tuple[Inventory, list[str]]:
+    try:
+        said = Path(nodes_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.reason
+        raise PodnetError(
+            f"{kubernetes.VARIABLE}: {nodes_file}: cannot be read ({reason})"
+        ) from error
+    nodes = kubernetes.read_nodes(said, nodes_file)
+    recorded = None if text is None else parse(text, inventory.allocations_file)
+    return kubernetes.pinned(inventory, nodes, recorded, nodes_file)
 
 
 def keep(kept: Mapping[str, Any], write: bool = True, wait: float = 10.0) -> dict[str, Any]:

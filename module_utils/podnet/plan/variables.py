@@ -103,6 +103,10 @@ VARIABLES: tuple[Variable, ...] = (
              "the node that remove_node.yml takes out"),
     Variable("podnet_release", [], "list", c.host_names,
              "hosts that left the inventory and whose subnets may be given to others"),
+    Variable("podnet_kubernetes_nodes", "", "str", c.optional(c.line),
+             "import_kubernetes.yml: file with what kubectl get nodes --output json printed"),
+    Variable("podnet_kubernetes_patch", "", "str", c.optional(c.line),
+             "export_kubernetes.yml: file to write the commands to, on the controller"),
     # A host's own.
     Variable("podnet_node_ip", "", "str", c.optional(c.address(4)),
              "IPv4 address on the underlay, with or without a prefix length; by default"
