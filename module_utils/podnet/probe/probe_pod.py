@@ -136,8 +136,8 @@ def exists(name: str) -> bool:
 def remove(name: str) -> list[str]:
     """Remove the pod, and whatever a killed run left; return warnings instead of raising.
 
-    If the plugins cannot detach it (they or the bridge are gone), its interface is removed with the
-    namespace, and its lease is removed here.
+    If the plugins cannot detach it (they or the bridge are gone), its interface and its lease
+    are removed here.
     """
     warnings: list[str] = []
     record = _read_record(name)
@@ -155,6 +155,9 @@ def remove(name: str) -> list[str]:
             chain.delete(_attachment(namespace), record.get("result"))
         except (PodnetError, KeyError, TypeError) as error:
             warnings.append(f"probe pod {namespace}: {error}")
+            # With the namespace it would go, too, but only when the kernel comes to it.
+            with contextlib.suppress(PodnetError):
+                _ip("-n", namespace, "link", "delete", "dev", "eth0")
         if Path(_NAMESPACES, namespace).exists():
             try:
                 _ip("netns", "delete", namespace)
