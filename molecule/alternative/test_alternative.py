@@ -9,11 +9,14 @@ from podnet.plan.variables import VARIABLES
 
 from tests.scenario.cluster import Cluster
 
-#: They belong to one run; other scenarios give them.
+#: They belong to one run, or forbid it; other scenarios give them, and tests/unit.
 GIVEN_TO_A_RUN = {
+    "podnet_allocations_write",
     "podnet_force_allocations",
     "podnet_force_limited",
     "podnet_force_unproven",
+    "podnet_kubernetes_nodes",
+    "podnet_kubernetes_patch",
     "podnet_node",
     "podnet_release",
 }
