@@ -1,40 +1,15 @@
-"""Every variable at a value that is not the default, and each has its effect."""
+"""Every variable at a value that is not the default, and each has its effect.
+
+tests/unit/test_variables.py demands that none is forgotten here.
+"""
 
 from __future__ import annotations
 
 import json
 
 import yaml
-from podnet.plan.variables import VARIABLES
 
 from tests.scenario.cluster import Cluster
-
-#: They belong to one run, or forbid it; other scenarios give them, and tests/unit.
-GIVEN_TO_A_RUN = {
-    "podnet_allocations_write",
-    "podnet_force_allocations",
-    "podnet_force_limited",
-    "podnet_force_unproven",
-    "podnet_kubernetes_nodes",
-    "podnet_kubernetes_patch",
-    "podnet_node",
-    "podnet_release",
-}
-#: Those of another backend, which has a scenario.
-OTHERS = "podnet_wireguard_"
-
-#: host-gw has no device whose variables could be tested here; it has a scenario.
-ELSEWHERE = {"podnet_backend"}
-
-
-def test_no_variable_is_forgotten(cluster: Cluster) -> None:
-    said: dict[str, object] = {"podnet_node_ip": "lab", "podnet_node_ip6": "lab"}
-    for file in sorted(cluster.inventory.glob("*_vars/*.yml")):
-        said |= yaml.safe_load(file.read_text())
-    wanted = {one.name for one in VARIABLES if not one.name.startswith(OTHERS)} - GIVEN_TO_A_RUN
-    assert wanted - set(said) == set()
-    same = {one.name for one in VARIABLES if said.get(one.name) == one.default}
-    assert same - ELSEWHERE == set()
 
 
 def test_subnets(cluster: Cluster) -> None:
