@@ -87,8 +87,9 @@ class VirtualMachine(Box):
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` on the host, over an SSH connection that stays."""
-        self.demand_on()
-        shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self.lab}/cp/lab-%n"]
+        # Of this boot: a connection to the one before would be waited for until it is given up.
+        path = f"{self.lab}/cp/{self.host.name}-{self.demand_on()}"
+        shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={path}"]
         shared += ["-o", "ControlPersist=yes", "-o", "LogLevel=ERROR"]
         ssh = ["ssh", "-F", str(self.lab / "ssh_config"), *shared, self.host.name]
         return [*ssh, "--", f"cd /; exec {shlex.join(argv)}"]

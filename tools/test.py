@@ -37,7 +37,10 @@ WORKERS = 2
 
 #: The longest parts, in the order in which they begin: what is short comes last, so that all
 #: workers end at about the same time.
-LONGEST = ("pytest kernel", "molecule interrupted", "pytest unit", "molecule switch")
+LONGEST = (
+    *("pytest kernel", "molecule kernels", "molecule interrupted", "molecule wireguard"),
+    *("pytest unit", "molecule two_controllers", "molecule switch"),
+)
 
 #: Scenarios that run with nothing beside them, at the end: there a process carries all packets, and
 #: one that gets no CPU drops some.
