@@ -45,7 +45,11 @@ SUITE_LACKS = {"bullseye": {"wireguard-go"}}
 
 #: What a virtual machine has besides: its kernel, and what boots it. It has no more than kernels
 #: are tried with: each service takes an emulated processor seconds.
-QEMU_PACKAGES = ["linux-image-cloud-amd64", "initramfs-tools", "zstd", "kmod"]
+QEMU_PACKAGES = ["initramfs-tools", "zstd", "kmod"]
+
+#: The kernel; where mirrors may lack the newest of a release in long-term support, that of its last
+#: point release (apt-get(8): package/release).
+QEMU_KERNEL = {"bullseye": "linux-image-cloud-amd64/bullseye"}
 QEMU_LACKS = {"git", "iperf3", "wireguard-go", "containerd", "runc", "network-manager", "firewalld"}
 
 #: Path in the image -> text.
@@ -221,7 +225,8 @@ class Image:
         lacks = SUITE_LACKS.get(self.suite, set())
         if self.kind == QEMU:
             lacks = lacks | QEMU_LACKS
-        more = QEMU_PACKAGES if self.kind == QEMU else []
+        kernel = QEMU_KERNEL.get(self.suite, "linux-image-cloud-amd64")
+        more = [kernel, *QEMU_PACKAGES] if self.kind == QEMU else []
         return [one for one in PACKAGES if one not in lacks] + more
 
     def _masked(self) -> tuple[str, ...]:
