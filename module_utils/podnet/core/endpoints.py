@@ -172,8 +172,9 @@ def assign(
     ones unchanged, and that one added or changed.
 
     An endpoint's address is the one asked for, else its recorded one if that lies in the subnet,
-    else the subnet's highest free one that the plan does not reserve. `leased` are the addresses that the CNI plugin host-local
-    has given to pods. Raises PodnetError for an address that is taken or cannot be used.
+    else the subnet's highest free one that the plan does not reserve. `leased` are the addresses
+    that the CNI plugin host-local has given to pods. Raises PodnetError for an address that is
+    taken or cannot be used.
     """
     wanted = _wanted(node, recorded, only)
     taken: dict[str, str] = {}

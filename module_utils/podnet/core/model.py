@@ -26,6 +26,9 @@ ROUTE_PROTOCOL = 112
 #: The version of the plan document's format.
 VERSION = 1
 
+#: Destinations of many receivers, by family (RFC 5771, RFC 4291): never masqueraded.
+MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
+
 #: What podnet can be told to leave alone on a node: "forward", the firewall chains of other tools
 #: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager.
 LEAVABLE = ("forward", "networkd")
@@ -165,8 +168,8 @@ class Node:
     `ip`/`ip6` are its addresses on the underlay, with the prefix length where the inventory gave
     one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
     family). `reserved` are ranges (ranges.py) of these that neither pods nor endpoints without an
-    address of their own are given. `mac` is the VTEP's MAC: derived by the plan, or set in the inventory for a node that
-    another tool still runs. `interface` is "" unless the inventory names one. `leave_alone` lists
+    address of their own are given. `mac` is the VTEP's MAC: derived by the plan, or set in the
+    inventory for a node that another tool still runs. `interface` is "" unless the inventory names one. `leave_alone` lists
     the entries of LEAVABLE that podnet must not touch on this node. `adopt`: podnet takes over what
     flannel made there. `manage_neighbours`: podnet raises the kernel's limits of its neighbour
     tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
@@ -213,8 +216,8 @@ class Plan:
     `mtu` is "auto", "portable" or a number of bytes as text. `underlay` is the family (4 or 6) that
     an overlay's packets travel over. `settings` are the backend's own (backends/base.py): each is a
     truth value, a number, or one safe word. `edition` is that of the allocations file with the
-    nodes' subnets. `podnet_version` is the version that made the plan. `masquerade_exclude` are CIDRs
-    of both families that pods reach with their own address.
+    nodes' subnets. `podnet_version` is the version that made the plan. `masquerade_exclude` are
+    CIDRs of both families that pods reach with their own address.
     """
 
     name: str

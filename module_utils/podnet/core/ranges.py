@@ -24,6 +24,11 @@ class Range(NamedTuple):
         first, last = self.ends()
         return first if first == last else f"{first}-{last}"
 
+    def cidr(self) -> str:
+        """Return the CIDR of a range that is one, as `of_cidr` makes it."""
+        length = self.size * 8 - (self.last - self.first).bit_length()
+        return f"{self.ends()[0]}/{length}"
+
     def is_inside(self, other: Range) -> bool:
         """Whether `other` holds all of this range."""
         return self.size == other.size and other.first <= self.first and self.last <= other.last

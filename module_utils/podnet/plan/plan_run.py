@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 from ..core.edition import NONE, Edition
 from ..core.errors import PodnetError
 from . import allocations_store as store
-from . import plan_report
+from . import plan_report, routes
 from .allocations_file import Allocations, digest, parse, render
 from .inventory import Inventory, place, read_inventory
 from .keeping import Alone, unkept
@@ -59,7 +59,8 @@ def run(
                 outcome, after = _plan(inventory, before, release, keys)
             if after != before:
                 store.save(path, after)
-    result = {**_result(outcome, path, before, after), "release": list(release)}
+    form = inventory.values["plan_routes"]
+    result = {**_result(outcome, path, before, after, form), "release": list(release)}
     result["unkept"] = missing
     result["may_write"] = alone is None and bool(inventory.values["allocations_write"])
     if write:
@@ -203,7 +204,10 @@ def _diff(path: str, before: str | None, after: str) -> dict[str, str]:
     }
 
 
-def _result(outcome: PlanningResult, path: str, before: str | None, after: str) -> dict[str, Any]:
+def _result(
+    outcome: PlanningResult, path: str, before: str | None, after: str, form: str
+) -> dict[str, Any]:
+    """Return what `run` returns; `form` is that of the routes, "" for none (routes.FORMS)."""
     rows = plan_report.rows(outcome)
     result: dict[str, Any] = {
         "changed": before != after,
@@ -212,6 +216,7 @@ def _result(outcome: PlanningResult, path: str, before: str | None, after: str) 
         "nodes": rows,
         "table": plan_report.table(rows),
         "summary": plan_report.summary(outcome),
+        "routes": routes.lines(outcome.plan, form) if form else [],
         "notes": list(outcome.notes),
         "free": outcome.free,
         "direct": plan_report.direct_pairs(outcome),

@@ -6,7 +6,7 @@ from ..backends.base import peers
 from ..backends.registry import BACKENDS
 from ..core.errors import PodnetError
 from ..core.host_view import HostView, Narrowest, narrowest
-from ..core.model import Node, Plan, offset, pack, split_cidr
+from ..core.model import MULTICAST, Node, Plan, offset, pack, split_cidr
 from ..core.state import Chain, Link, Rule, State, make_rule, route_device
 from . import forwarding
 
@@ -108,8 +108,8 @@ def _chains(plan: Plan, node: Node) -> tuple[Chain, ...]:
         return ()
     rules: list[Rule] = []
     for family, subnet, cluster, multicast in (
-        ("ip", node.subnet, plan.cluster_cidr, "224.0.0.0/4"),
-        ("ip6", node.subnet6, plan.cluster_cidr6, "ff00::/8"),
+        ("ip", node.subnet, plan.cluster_cidr, MULTICAST[4]),
+        ("ip6", node.subnet6, plan.cluster_cidr6, MULTICAST[6]),
     ):
         if subnet:
             pods = f"{family} saddr {subnet}"
