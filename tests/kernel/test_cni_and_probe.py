@@ -43,6 +43,7 @@ def test_host_local_hands_out_exactly_the_free_addresses(three: list[Host], bits
     document = plan_document(3, six=False)
     document["nodes"][0]["subnet"] = f"10.244.0.0/{bits}"
     document["nodes"][0]["endpoints"] = [{"name": "web", "address": "10.244.0.4"}]
+    document["nodes"][0]["reserved"] = ["10.244.0.2-10.244.0.3"]
     code = """
 text = configuration.conflist(plan, plan.nodes["n1"], 1450, ["10.244.0.6"], "1.0.0")
 ipam = json.loads(text)["plugins"][0]["ipam"]
@@ -62,7 +63,7 @@ print(json.dumps([handed, refused]))
 """
     handed, refused = python(three[0], code, document)
     last = 2 ** (32 - bits) - 2
-    free = {f"10.244.0.{place}" for place in range(2, last + 1)} - {"10.244.0.4", "10.244.0.6"}
+    free = {f"10.244.0.{place}" for place in range(4, last + 1)} - {"10.244.0.4", "10.244.0.6"}
     assert len(handed) == len(set(handed))
     assert set(handed) == free
     assert "no IP addresses available" in refused

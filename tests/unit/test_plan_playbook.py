@@ -121,6 +121,19 @@ def test_plan_shows_and_writes_nothing(project: Project) -> None:
         assert not project.record.exists()
 
 
+def test_plan_shows_routes_where_it_is_asked_to(project: Project) -> None:
+    hosts = {"n1": {"ansible_host": "192.0.2.1"}}
+    project.hosts(hosts, podnet_masquerade=False)
+    shown = project.play(playbook="plan.yml").stdout
+    assert "podnet_masquerade is off: routers outside need a route" in shown
+    assert "ip route add" not in shown
+    shown = project.play("-e", "podnet_plan_routes=frr", playbook="plan.yml").stdout
+    assert '"ip route 10.244.0.0/24 192.0.2.1"' in shown
+    project.hosts(hosts, podnet_plan_routes="bord")
+    shown = project.play(playbook="plan.yml").stdout
+    assert "must be ip, frr or bird (did you mean bird?)" in shown
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_another_working_directory(project: Project, whole: bool) -> None:
     """Beside the playbooks lies what they use; Ansible ignores ansible.cfg where anybody can write.

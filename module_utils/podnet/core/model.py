@@ -169,10 +169,10 @@ class Node:
     one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
     family). `reserved` are ranges (ranges.py) of these that neither pods nor endpoints without an
     address of their own are given. `mac` is the VTEP's MAC: derived by the plan, or set in the
-    inventory for a node that another tool still runs. `interface` is "" unless the inventory names one. `leave_alone` lists
-    the entries of LEAVABLE that podnet must not touch on this node. `adopt`: podnet takes over what
-    flannel made there. `manage_neighbours`: podnet raises the kernel's limits of its neighbour
-    tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
+    inventory for a node that another tool still runs. `interface` is "" unless the inventory names
+    one. `leave_alone` lists the entries of LEAVABLE that podnet must not touch on this node.
+    `adopt`: podnet takes over what flannel made there. `manage_neighbours`: podnet raises the
+    kernel's limits of its neighbour tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
     `key` is the public key by which peers know the node, "" where the backend has none or the host
     has not made it yet; `settings` are the backend's own, as in `Plan`.
     """
