@@ -172,9 +172,10 @@ class Node:
     inventory for a node that another tool still runs. `interface` is "" unless the inventory names
     one. `leave_alone` lists the entries of LEAVABLE that podnet must not touch on this node.
     `adopt`: podnet takes over what flannel made there. `manage_neighbours`: podnet raises the
-    kernel's limits of its neighbour tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
-    `key` is the public key by which peers know the node, "" where the backend has none or the host
-    has not made it yet; `settings` are the backend's own, as in `Plan`.
+    kernel's limits of its neighbour tables. `repair_interval` is how often a timer repairs the
+    host (see INTERVAL), "" for never. `key` is the public key by which peers know
+    the node, "" where the backend has none or the host has not made it yet; `settings` are the
+    backend's own, as in `Plan`.
     """
 
     name: str
