@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -63,18 +64,25 @@ def host() -> Iterator[Host]:
         plan["nodes"][0]["ip6"] = NODE6
         for line in routes.lines(Plan.from_document(plan), "ip"):
             router.run(*line.split())
-        server = subprocess.Popen(
-            [*router.enter, sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
+        with answering(router):
             yield made
-        finally:
-            server.kill()
-            server.wait()
-            if server.stdout:
-                server.stdout.close()
+
+
+@contextlib.contextmanager
+def answering(host: Host) -> Iterator[None]:
+    """Run the server on a host."""
+    server = subprocess.Popen(
+        [*host.enter, sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        yield
+    finally:
+        server.kill()
+        server.wait()
+        if server.stdout:
+            server.stdout.close()
 
 
 def sources(host: Host) -> dict[str, str]:
@@ -141,3 +149,18 @@ def test_without_masquerade_all_see_it_and_the_routes_bring_answers_back(host: H
     pod(host, 0)
     host.run("sleep", "2")
     assert sources(host) == {one: POD6 if ":" in one else POD for one in SOURCES}
+
+
+@pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
+def test_the_nodes_own_network_is_excluded(backend: str) -> None:
+    """Answers come by the overlay. As docs/addresses.md says, a strict rp_filter minds with VXLAN."""
+    with hosts(2, bare=True) as (one, two), answering(two):
+        made = document(2, backend=backend, masquerade_exclude=["192.0.2.0/24", "fd00:2::/64"])
+        for host in (one, two):
+            applied(host, made)
+        pod(one, 0)
+        ask = ["ip", "netns", "exec", "pod", sys.executable, "-c", CLIENT]
+        for strict, seen in (("2", POD), ("1", "" if backend == "vxlan" else POD)):
+            two.run("sysctl", "-qw", f"net.ipv4.conf.all.rp_filter={strict}")
+            assert one.run(*ask, "192.0.2.12", check=False).strip() == seen
+        assert one.run(*ask, "fd00:2::12").strip() == POD6

@@ -47,11 +47,15 @@ CASES: dict[str, tuple[tuple[Node, ...], str, list[str]]] = {
         "protocol static my_net4 { ipv4;",
         "route 10.244.0.0/24 via 192.0.2.11;",
         "route 10.244.1.0/24 via 192.0.2.12;",
-        "# 10.244.3.0/24: n4 has no IPv4 address (podnet_node_ip)",
+        "route 10.244.3.0/24 via 2001:db8::14;",
         "}",
         "protocol static my_net6 { ipv6;",
         "route fd00:10:244:1::/64 via 2001:db8::12;",
         "}"]),
+    "BIRD, a node without IPv6": ((NO_SIX,), "bird", [
+        "protocol static my_net4 { ipv4;", "route 10.244.2.0/24 via 192.0.2.13;", "}",
+        "protocol static my_net6 { ipv6;",
+        "# fd00:10:244:2::/64: n3 has no IPv6 address (podnet_node_ip6)", "}"]),
     "BIRD, IPv6 alone": ((SIX,), "bird", [
         "protocol static my_net6 { ipv6;", "route fd00:10:244:4::/64 via 2001:db8::15;", "}"]),
 }

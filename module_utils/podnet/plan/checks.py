@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import re
 import socket
 from typing import Any, Callable, Sequence
@@ -249,6 +250,8 @@ def reserved(value: object) -> list[str]:
     return list(dict.fromkeys(_range(one) for one in found))
 
 
+# A group's list may name addresses of thousands of nodes, and each of these has the whole list.
+@functools.lru_cache(maxsize=65536)
 def _range(text: str) -> str:
     if "/" in text:
         return ranges.of_cidr(_any_cidr(text)).text()

@@ -79,7 +79,7 @@ def make_plan(
 
     known = _keys(values, hosts, {**before.keys, **(keys or {})}, problems)
     nodes = _nodes(values, hosts, given[""], given["6"], keys=known, problems=problems)
-    nodes = reserved.give(hosts, nodes, {**(recorded.nodes if recorded else {})}, problems)
+    nodes = reserved.give(hosts, nodes, recorded.nodes if recorded else {}, problems)
     problems.settle()
     plan = _plan(values, family, nodes)
     if keyless(plan):

@@ -6,7 +6,7 @@ A list may be given to a whole group. An entry counts for the node in whose subn
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Mapping, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from ..core.model import Node
 from ..core.ranges import Range, free, of_cidr, parse
@@ -24,10 +24,10 @@ class _Owner(NamedTuple):
 class _Owners:
     """Finds the node in whose subnet an address lies; all subnets of a family are of one size."""
 
-    def __init__(self, subnets: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(self, subnets: Iterable[tuple[str, tuple[str, str]]]) -> None:
         self._found: dict[tuple[int, int], _Owner] = {}
         self._bits: dict[int, int] = {}
-        for name, both in subnets.items():
+        for name, both in subnets:
             for subnet in filter(None, both):
                 span = of_cidr(subnet)
                 self._bits[span.size] = (span.last - span.first).bit_length()
@@ -53,39 +53,43 @@ def give(
     count, so that a group's list need not change with them in the same moment.
     """
     result = dict(nodes)
-    lists = {host.name: host.reserved for host in hosts if host.reserved}
+    lists = {host.name: frozenset(host.reserved) for host in hosts if host.reserved}
     if not lists:
         return result
-    owners = _Owners(
-        {**recorded, **{one.name: (one.subnet, one.subnet6) for one in nodes.values()}}
-    )
-    told: set[str] = set()
-    for name, entries in lists.items():
-        own = []
-        for text in entries:
-            entry = parse(text)
-            owner = owners.of(entry)
-            if owner is not None and owner.name == name and entry.is_inside(owner.span):
-                own.append(text)
-                continue
-            wrong = _wrong(nodes[name], entry, owner, lists, nodes)
-            # A group's list has the same fault on every host.
-            if wrong and text not in told:
-                problems.add(f"{name}: podnet_reserved: {text} {wrong}")
-                told.add(text)
-        result[name] = replace(nodes[name], reserved=tuple(own))
+    left = [(name, both) for name, both in recorded.items() if name not in nodes]
+    # A subnet that is released may be another node's by now: that one comes later.
+    owners = _Owners([*left, *((one.name, (one.subnet, one.subnet6)) for one in nodes.values())])
+    # Each entry is looked at once, though a group's list comes from every host.
+    listed_by: dict[str, str] = {}
+    own: dict[str, list[str]] = {name: [] for name in lists}
+    for host in hosts:
+        for text in host.reserved:
+            listed_by.setdefault(text, host.name)
+    for text, name in listed_by.items():
+        owner = owners.of(parse(text))
+        wrong = _wrong(text, owner, nodes[name], lists, nodes)
+        if wrong:
+            problems.add(f"{name}: podnet_reserved: {text} {wrong}")
+        elif owner is not None and owner.name in nodes and text in lists.get(owner.name, ()):
+            own[owner.name].append(text)
+    for name, those in own.items():
+        result[name] = replace(nodes[name], reserved=tuple(those))
         _demand_room(result[name], problems)
     return result
 
 
 def _wrong(
-    node: Node,
-    entry: Range,
+    text: str,
     owner: _Owner | None,
-    lists: Mapping[str, Sequence[str]],
+    node: Node,
+    lists: Mapping[str, frozenset[str]],
     nodes: Mapping[str, Node],
 ) -> str:
-    """Return what is wrong with an entry that is not in its node's own subnet, "" if nothing is."""
+    """Return what is wrong with an entry of `node`'s list, "" if nothing is.
+
+    `owner` has the subnet in which it begins; `lists` are those of all nodes that have one.
+    """
+    entry = parse(text)
     if owner is None:
         subnet = node.subnet if entry.size == 4 else node.subnet6
         if not subnet:
@@ -96,14 +100,15 @@ def _wrong(
             f"reaches beyond {owner.subnet}, the subnet of {owner.name}: give each node's part as a"
             " range of its own"
         )
-    if owner.name in nodes and not any(
-        entry.is_inside(parse(other)) for other in lists.get(owner.name, ())
-    ):
-        return (
-            f"is in the subnet of {owner.name}, which does not reserve it: set it for {owner.name},"
-            " or for the whole group"
-        )
-    return ""
+    theirs = lists.get(owner.name, frozenset())
+    if owner.name not in nodes or text in theirs:
+        return ""
+    if any(entry.is_inside(parse(other)) for other in theirs):
+        return ""
+    return (
+        f"is in the subnet of {owner.name}, which does not reserve it: set it for {owner.name}, or"
+        " for the whole group"
+    )
 
 
 def _demand_room(node: Node, problems: Problems) -> None:

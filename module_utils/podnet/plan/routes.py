@@ -31,13 +31,14 @@ def _ip(subnet: str, hop: str) -> str:
 
 
 def _frr(subnet: str, hop: str) -> str:
+    # FRR takes an IPv6 next hop of IPv4 for the name of an interface.
     if (":" in subnet) != (":" in hop):
         return ""
     return f"{'ipv6' if ':' in subnet else 'ip'} route {subnet} {hop}"
 
 
 def _bird(subnet: str, hop: str) -> str:
-    return f"route {subnet} via {hop};" if (":" in subnet) == (":" in hop) else ""
+    return f"route {subnet} via {hop};"
 
 
 #: The forms that `podnet_plan_routes` names: iproute2, FRR's configuration, BIRD 2's.
