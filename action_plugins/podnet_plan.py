@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 from podnet.core.errors import PodnetError, message
 from podnet.plan.checks import host_names, show
 from podnet.plan.keeping import Alone
+from podnet.plan.kubernetes import NodesFile
 from podnet.plan.plan_run import forget, keep, run
 from podnet.run.run_id import name as run_name
 
@@ -79,14 +80,21 @@ def plan(options: dict[str, Any], check_mode: bool, alone: Alone | None = None) 
     return result
 
 
-def _nodes_file(path: str | None) -> str:
-    """Return the path of the cluster's nodes, "" where it is not asked for."""
+def _nodes_file(path: str | None) -> NodesFile | None:
+    """Read what kubectl said of the cluster's nodes, if it is asked for."""
     if path == "":
         raise PodnetError(
             "podnet_kubernetes_nodes: empty; kubectl get nodes --output json >nodes.json, then"
             " -e podnet_kubernetes_nodes=nodes.json"
         )
-    return str(Path(path).resolve()) if path else ""
+    try:
+        return NodesFile(path, Path(path).read_text(encoding="utf-8")) if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.reason
+        raise PodnetError(
+            f"podnet_kubernetes_nodes: {path}: cannot be read ({reason}); it is a file on the"
+            " controller"
+        ) from error
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -44,8 +44,9 @@ options:
     type: int
   reserved:
     description:
-      - Addresses never to hand out to pods, besides those of static endpoints, which the plan and
-        the host's own record name.
+      - Addresses never to hand out to pods, besides those that the plan reserves
+        (C(podnet_reserved)), and those of static endpoints, which the plan and the host's own
+        record name.
     type: list
     elements: str
     default: []

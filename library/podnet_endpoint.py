@@ -37,7 +37,7 @@ options:
   address:
     description:
       - IPv4 address of the endpoint O(name), from the node's subnet. Without it the endpoint keeps
-        the address that it has, or gets the highest free one.
+        the address that it has, or gets the highest free one that is not reserved.
     type: str
   address6:
     description: IPv6 address of the endpoint O(name); as O(address).

@@ -129,6 +129,13 @@ summary:
   returned: success
   type: list
   elements: str
+routes:
+  description:
+    - With C(podnet_plan_routes), the routes to all nodes' subnets as lines for a router outside;
+      else empty.
+  returned: success, without O(keep)
+  type: list
+  elements: str
 notes:
   description: What the plan leaves to the hosts, or could not do.
   returned: success

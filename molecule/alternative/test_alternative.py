@@ -43,6 +43,13 @@ def test_cni(cluster: Cluster) -> None:
         assert "host-local" in cluster.on(host, "ls", "/usr/local/lib/cni")
 
 
+def test_reserved_addresses_are_in_no_range(cluster: Cluster) -> None:
+    conflist = json.loads(cluster.on("n1", "cat", "/etc/other/cni/42-pods.conflist"))
+    four, six = conflist["plugins"][0]["ipam"]["ranges"]
+    assert [one["rangeStart"] for one in four] == ["100.64.3.2", "100.64.3.24"]
+    assert [one["rangeStart"] for one in six] == ["fd00:100:ff::2", "fd00:100:ff::200"]
+
+
 def test_endpoints(cluster: Cluster) -> None:
     shown = cluster.on("n1", "ip", "-n", "web", "-4", "address", "show", "dev", "eth0")
     assert "inet 100.64.3.20/26" in shown
@@ -57,6 +64,9 @@ def test_no_packet_is_masqueraded(cluster: Cluster) -> None:
     assert cluster.lab.run("n1", ping, check=False).returncode != 0
     cluster.site("-e", "podnet_masquerade=true")
     assert cluster.lab.run("n1", ping, check=False).returncode == 0
+    table = cluster.on("n1", "nft", "list", "table", "inet", "other-net")
+    assert "ip daddr 198.51.100.0/24 return" in table
+    assert "ip6 daddr 2001:db8:51::/48 return" in table
     cluster.site()
     assert cluster.lab.run("n1", ping, check=False).returncode != 0
 

@@ -43,6 +43,7 @@ def test_host_local_hands_out_exactly_the_free_addresses(three: list[Host], bits
     document = plan_document(3, six=False)
     document["nodes"][0]["subnet"] = f"10.244.0.0/{bits}"
     document["nodes"][0]["endpoints"] = [{"name": "web", "address": "10.244.0.4"}]
+    document["nodes"][0]["reserved"] = ["10.244.0.2-10.244.0.3"]
     code = """
 text = configuration.conflist(plan, plan.nodes["n1"], 1450, ["10.244.0.6"], "1.0.0")
 ipam = json.loads(text)["plugins"][0]["ipam"]
@@ -62,10 +63,43 @@ print(json.dumps([handed, refused]))
 """
     handed, refused = python(three[0], code, document)
     last = 2 ** (32 - bits) - 2
-    free = {f"10.244.0.{place}" for place in range(2, last + 1)} - {"10.244.0.4", "10.244.0.6"}
+    free = {f"10.244.0.{place}" for place in range(4, last + 1)} - {"10.244.0.4", "10.244.0.6"}
     assert len(handed) == len(set(handed))
     assert set(handed) == free
     assert "no IP addresses available" in refused
+
+
+def test_a_pod_keeps_an_address_that_is_reserved_under_it(three: list[Host]) -> None:
+    """Its removal frees the address, and no pod gets it after that."""
+    code = """
+from dataclasses import replace
+import os
+def chain(*reserved):
+    node = replace(plan.nodes["n1"], reserved=reserved)
+    ipam = json.loads(configuration.conflist(plan, node, 1450, [], "1.0.0"))["plugins"][0]["ipam"]
+    plugins = [{"type": "host-local", "ipam": ipam}]
+    one = {"cniVersion": "1.0.0", "name": "kept", "plugins": plugins}
+    return PluginChain.from_text(json.dumps(one), ["/usr/lib/cni"])
+def add(those, name):
+    return those.add(Attachment(name, "/nowhere"))["ips"][0]["address"].split("/")[0]
+old, new = chain(), chain("10.244.0.2-10.244.0.9")
+first = add(old, "a")
+new.check(Attachment("a", "/nowhere"), {"cniVersion": "1.0.0", "ips": [{"address": first + "/24"}]})
+second = add(new, "b")
+held = os.path.exists("/var/lib/cni/networks/kept/" + first)
+for name in "ab":
+    new.delete(Attachment(name, "/nowhere"))
+third = add(new, "c")
+new.delete(Attachment("c", "/nowhere"))
+left = [one for one in os.listdir("/var/lib/cni/networks/kept") if one.startswith("10.")]
+print(json.dumps([first, second, held, third, left]))
+"""
+    first, second, held, third, left = python(three[0], code, plan_document(3, six=False))
+    assert first == "10.244.0.2"
+    assert second == "10.244.0.10"
+    assert held
+    assert int(third.split(".")[3]) >= 10
+    assert left == []
 
 
 def test_pod_is_what_the_configuration_says_and_goes_without_trace(three: list[Host]) -> None:

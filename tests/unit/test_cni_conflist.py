@@ -21,6 +21,7 @@ def plan(**changes: Any) -> Plan:
         subnet=changes.pop("subnet", "10.244.0.0/24"),
         subnet6=changes.pop("subnet6", ""),
         endpoints=changes.pop("endpoints", ()),
+        reserved=changes.pop("reserved", ()),
     )
     cni = Cni(extra_plugins=changes.pop("extra_plugins", ("portmap",)))
     return Plan(
@@ -86,9 +87,32 @@ def test_endpoints_and_reserved_are_left_out() -> None:
     ]
 
 
+def test_what_the_plan_reserves_is_left_out_in_both_families() -> None:
+    made = plan(
+        subnet6="fd00::/64",
+        reserved=("10.244.0.2-10.244.0.15", "10.244.0.200-10.244.0.254", "fd00::-fd00::ffff"),
+        endpoints=(Endpoint("web", "10.244.0.100"),),
+    )
+    four, six = rendered(made)["plugins"][0]["ipam"]["ranges"]
+    assert [(one["rangeStart"], one["rangeEnd"]) for one in four] == [
+        ("10.244.0.16", "10.244.0.99"),
+        ("10.244.0.101", "10.244.0.199"),
+    ]
+    assert six == [
+        {
+            "subnet": "fd00::/64",
+            "rangeStart": "fd00::1:0",
+            "rangeEnd": "fd00::ffff:ffff:ffff:ffff",
+            "gateway": "fd00::1",
+        }
+    ]
+
+
 def test_no_address_left() -> None:
     with pytest.raises(PodnetError, match=r"n1: no address of 10.244.0.0/30 is left"):
         rendered(plan(subnet="10.244.0.0/30"), ["10.244.0.2"])
+    with pytest.raises(PodnetError, match=r"n1: no address of 10.244.0.0/24 is left"):
+        rendered(plan(reserved=("10.244.0.0-10.244.0.255",)))
 
 
 def test_extra_plugins() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from podnet.core.errors import PodnetError
 from podnet.plan.allocations_file import parse
+from podnet.plan.kubernetes import NodesFile
 from podnet.plan.plan_run import run
 
 
@@ -35,7 +36,6 @@ class Site:
     """An inventory of three hosts, and what kubectl said."""
 
     def __init__(self, directory: Path) -> None:
-        self.nodes = directory / "nodes.json"
         self.file = directory / "podnet_allocations.yml"
         self.hosts = [
             {
@@ -51,8 +51,8 @@ class Site:
             host.update({f"podnet_{name}": value for name, value in variables.items()})
 
     def take(self, content: Any) -> dict[str, Any]:
-        self.nodes.write_text(content if isinstance(content, str) else json.dumps(content))
-        return run(self.hosts, kubernetes_nodes=str(self.nodes))
+        text = content if isinstance(content, str) else json.dumps(content)
+        return run(self.hosts, kubernetes_nodes=NodesFile("nodes.json", text))
 
     def subnets(self) -> dict[str, tuple[str, str]]:
         return dict(parse(self.file.read_text(), str(self.file)).nodes)
@@ -171,11 +171,6 @@ def test_a_subnet_of_a_host_that_left_is_not_given_away(site: Site) -> None:
     with pytest.raises(PodnetError, match=r"gives to n3: .* podnet_release"):
         site.hosts.append({**gone, "name": "n4"})
         site.take(listed(node("n4", "10.244.2.0/24")))
-
-
-def test_a_file_that_is_not_there(site: Site) -> None:
-    with pytest.raises(PodnetError, match=r"podnet_kubernetes_nodes: .*No such file"):
-        run(site.hosts, kubernetes_nodes=str(site.nodes))
 
 
 def test_the_commands_give_nodes_what_the_plan_has(site: Site) -> None:

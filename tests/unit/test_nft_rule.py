@@ -21,6 +21,12 @@ def match(field: str, address: str, length: int, op: str = "==", family: str = "
     }
 
 
+def address(one: str) -> Any:
+    """nft prints an address without its prefix length."""
+    left = {"payload": {"protocol": "ip", "field": "daddr"}}
+    return {"match": {"op": "==", "left": left, "right": one}}
+
+
 POD = match("saddr", "10.244.0.0", 24)
 CLUSTER = match("daddr", "10.244.0.0", 16)
 OUTSIDE = match("daddr", "224.0.0.0", 4, "!=")
@@ -28,6 +34,9 @@ RETURN = make_rule("ip saddr 10.244.0.0/24 ip daddr 10.244.0.0/16 return", "pod 
 MASQUERADE = make_rule(
     "ip saddr 10.244.0.0/24 ip daddr != 224.0.0.0/4 masquerade fully-random", "pod to outside"
 )
+EXCLUDED = make_rule("ip saddr 10.244.0.0/24 ip daddr 10.0.0.0/12 return", "excluded")
+ONE_EXCLUDED = make_rule("ip saddr 10.244.0.0/24 ip daddr 203.0.113.9 return", "excluded")
+ALL_EXCLUDED = make_rule("ip saddr 10.244.0.0/24 return", "excluded")
 MACS = make_rule(
     "meta pkttype other ether daddr { 02:00:00:00:00:01, 02:00:00:00:00:02 } meta pkttype set host",
     "both MACs",
@@ -61,6 +70,12 @@ CASES: dict[str, tuple[list[Any], Any, bool]] = {
     "masquerade, flags as nft 1.1 prints them": ([POD, OUTSIDE, {"masquerade": {"flags": ["fully-random"]}}], MASQUERADE, True),
     "masquerade without its flag": ([POD, OUTSIDE, {"masquerade": None}], MASQUERADE, False),
     "masquerade to a port": ([POD, OUTSIDE, {"masquerade": {"flags": "fully-random", "port": 9}}], MASQUERADE, False),
+    "an excluded network": ([POD, match("daddr", "10.0.0.0", 12), {"return": None}], EXCLUDED, True),
+    "another excluded network": ([POD, match("daddr", "10.0.0.0", 13), {"return": None}], EXCLUDED, False),
+    "an excluded address": ([POD, address("203.0.113.9"), {"return": None}], ONE_EXCLUDED, True),
+    "another excluded address": ([POD, address("203.0.113.8"), {"return": None}], ONE_EXCLUDED, False),
+    "all is excluded": ([POD, {"return": None}], ALL_EXCLUDED, True),
+    "not all is excluded": ([POD, address("203.0.113.9"), {"return": None}], ALL_EXCLUDED, False),
     "snat instead": ([POD, OUTSIDE, {"snat": {"addr": "192.0.2.1"}}], MASQUERADE, False),
     "both MACs": (both_macs("02:00:00:00:00:01", "02:00:00:00:00:02"), MACS, True),
     "both MACs in the kernel's order": (both_macs("02:00:00:00:00:02", "02:00:00:00:00:01"), MACS, True),

@@ -27,6 +27,8 @@ def document() -> dict[str, Any]:
         node.update(
             ip6=f"fd00:2::{number + 1}", endpoints=[{"name": "web", "address": "10.244.0.9"}]
         )
+        node.update(reserved=["10.244.0.9-10.244.0.20", "fd00:244::9"])
+    made["masquerade_exclude"] = ["10.0.0.0/9", "2001:db8::/32"]
     return made
 
 
@@ -60,6 +62,18 @@ def read(damaged: dict[str, Any]) -> None:
 
 def test_a_good_one_is_read() -> None:
     assert Plan.from_document(document()).nodes["n2"].ip6 == "fd00:2::2"
+
+
+def test_lists_come_back_and_empty_ones_are_left_out() -> None:
+    made = document()
+    assert (
+        Plan.from_document(made).to_document()["masquerade_exclude"] == made["masquerade_exclude"]
+    )
+    assert Plan.from_document(made).to_document()["nodes"] == made["nodes"]
+    bare = plan_document(1)
+    found = Plan.from_document(bare).to_document()
+    assert "masquerade_exclude" not in found
+    assert "reserved" not in found["nodes"][0]
 
 
 @pytest.mark.parametrize(

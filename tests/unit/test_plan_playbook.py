@@ -121,6 +121,19 @@ def test_plan_shows_and_writes_nothing(project: Project) -> None:
         assert not project.record.exists()
 
 
+def test_plan_shows_routes_where_it_is_asked_to(project: Project) -> None:
+    hosts = {"n1": {"ansible_host": "192.0.2.1"}}
+    project.hosts(hosts, podnet_masquerade=False)
+    shown = project.play(playbook="plan.yml").stdout
+    assert "podnet_masquerade is off: routers outside need a route" in shown
+    assert "ip route add" not in shown
+    shown = project.play("-e", "podnet_plan_routes=frr", playbook="plan.yml").stdout
+    assert '"ip route 10.244.0.0/24 192.0.2.1"' in shown
+    project.hosts(hosts, podnet_plan_routes="bord")
+    shown = project.play(playbook="plan.yml").stdout
+    assert "must be ip, frr or bird (did you mean bird?)" in shown
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_another_working_directory(project: Project, whole: bool) -> None:
     """Beside the playbooks lies what they use; Ansible ignores ansible.cfg where anybody can write.
@@ -295,6 +308,10 @@ def test_a_clusters_pod_cidrs_both_ways(project: Project) -> None:
     missing = project.play(playbook="import_kubernetes.yml")
     assert missing.returncode != 0
     assert "-e podnet_kubernetes_nodes=nodes.json" in missing.stdout, missing.stdout
+    absent = project.play(
+        "-e", "podnet_kubernetes_nodes=/nowhere", playbook="import_kubernetes.yml"
+    )
+    assert "/nowhere: cannot be read (No such file" in absent.stdout, absent.stdout
 
     script = project.directory / "patch.sh"
     told = project.play("-e", f"podnet_kubernetes_patch={script}", playbook="export_kubernetes.yml")

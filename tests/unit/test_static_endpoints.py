@@ -11,8 +11,15 @@ from podnet.state import endpoint_diff
 from podnet.state.endpoint_diff import HostEnd, InnerEnd, Seen
 
 
-def planned(*those: Endpoint, subnet: str = "10.244.0.0/24", subnet6: str = "") -> Plan:
-    node = Node("n1", "192.0.2.11", subnet=subnet, subnet6=subnet6, endpoints=those)
+def planned(
+    *those: Endpoint,
+    subnet: str = "10.244.0.0/24",
+    subnet6: str = "",
+    reserved: tuple[str, ...] = (),
+) -> Plan:
+    node = Node(
+        "n1", "192.0.2.11", subnet=subnet, subnet6=subnet6, endpoints=those, reserved=reserved
+    )
     return Plan(
         "podnet", "10.244.0.0/16", "fd00:244::/48", "host-gw", {}, "cni0", "auto", True, 4, Cni(),
         {"n1": node},
@@ -62,6 +69,22 @@ def test_declared_then_recorded_then_the_highest_free() -> None:
             )
         ],
     ) == {"a": "10.244.0.254"}
+
+
+def test_what_is_reserved_is_for_those_who_ask_for_it() -> None:
+    plan = planned(
+        A, Endpoint("b", "10.244.0.250"), subnet6="fd00::/64",
+        reserved=("10.244.0.200-10.244.0.254", "fd00::-fd00::ffff:ffff:ffff:fff0"),
+    )  # fmt: skip
+    assert found(plan) == {
+        "a": "10.244.0.199 fd00::ffff:ffff:ffff:ffff",
+        "b": "10.244.0.250 fd00::ffff:ffff:ffff:fffe",
+    }
+    # Who has one keeps it.
+    plan = planned(A, reserved=("10.244.0.200-10.244.0.254",))
+    assert found(plan, [entry("a", "10.244.0.253")]) == {"a": "10.244.0.253"}
+    with pytest.raises(PodnetError, match=r"no address of 10\.244\.0\.0/24 is free"):
+        found(planned(A, reserved=("10.244.0.0-10.244.0.255",)))
 
 
 def test_dual_stack_and_six_only() -> None:

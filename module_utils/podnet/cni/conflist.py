@@ -11,7 +11,8 @@ import json
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..core.errors import PodnetError
-from ..core.model import Node, Plan, is_file_name, offset, pack, split_cidr, unpack
+from ..core.model import Node, Plan, is_file_name, offset, split_cidr
+from ..core.ranges import free
 
 #: Spec versions that podnet can write, best first. 1.1.0 is left out on purpose: plugins that
 #: speak it speak 1.0.0, too, it adds nothing that is needed here, and a runtime (containerd 1.x)
@@ -26,10 +27,10 @@ def conflist(plan: Plan, node: Node, mtu: int, reserved: Iterable[str], cni_vers
     """Return the text of `node`'s conflist.
 
     `mtu` (bytes) is given to pods and their veth pairs. `reserved` are addresses, of any family,
-    that host-local must not hand out, besides those that the plan declares for endpoints. Raises
-    PodnetError when no address is left or an extra plugin is no plugin.
+    that host-local must not hand out, besides those that the plan reserves or declares for
+    endpoints. Raises PodnetError when no address is left or an extra plugin is no plugin.
     """
-    taken = {address for address in reserved if address}
+    taken = {address for address in (*reserved, *node.reserved) if address}
     for endpoint in node.endpoints:
         taken.update(one for one in (endpoint.address, endpoint.address6) if one)
     sets: list[list[dict[str, str]]] = []
@@ -39,8 +40,9 @@ def conflist(plan: Plan, node: Node, mtu: int, reserved: Iterable[str], cni_vers
         ranges = free_ranges(subnet, taken)
         if not ranges:
             raise PodnetError(
-                f"{node.name}: no address of {subnet} is left for pods: the gateway and static "
-                "endpoints hold them all; give the node a larger subnet or fewer endpoints"
+                f"{node.name}: no address of {subnet} is left for pods: the gateway, static "
+                "endpoints and podnet_reserved hold them all; give the node a larger subnet, fewer "
+                "endpoints, or reserve less"
             )
         gateway = offset(split_cidr(subnet)[0], 1)
         sets.append(
@@ -106,30 +108,11 @@ def plugin_types(plan: Plan) -> list[str]:
 def free_ranges(subnet: str, reserved: Iterable[str]) -> list[tuple[str, str]]:
     """Return the parts of `subnet` that host-local may hand out, as (first, last) addresses.
 
-    That is all of it but the network address (IPv6: the subnet-router anycast address, RFC 4291
-    section 2.6.1; a tunnel's own where it has one), the gateway after it, the IPv4 broadcast
-    address, and `reserved` (addresses outside of `subnet` are ignored). Raises ValueError for a
-    `subnet` or an address that is not canonical.
+    That is all of it that `ranges.usable` has, but `reserved` (addresses and ranges; what lies
+    outside of `subnet` is ignored). Raises ValueError for a `subnet` or a range that is not
+    canonical.
     """
-    network, length = split_cidr(subnet)
-    raw = pack(network)
-    size = len(raw)
-    base = int.from_bytes(raw, "big")
-    count = 1 << (size * 8 - length)
-    last = count - 2 if size == 4 else count - 1
-    taken = set()
-    for address in reserved:
-        packed = pack(address)
-        place = int.from_bytes(packed, "big") - base
-        if len(packed) == size and 2 <= place <= last:
-            taken.add(place)
-    ranges: list[tuple[str, str]] = []
-    first = 2
-    for place in [*sorted(taken), last + 1]:
-        if first < place:
-            ranges.append((_at(base, first, size), _at(base, place - 1, size)))
-        first = place + 1
-    return ranges
+    return [one.ends() for one in free(subnet, reserved)]
 
 
 def best_version(answers: Mapping[str, Sequence[str]]) -> str:
@@ -146,7 +129,3 @@ def best_version(answers: Mapping[str, Sequence[str]]) -> str:
         f"CNI: the plugins share no spec version with podnet ({', '.join(VERSIONS)}): {said}; "
         "install plugins that belong together"
     )
-
-
-def _at(base: int, place: int, size: int) -> str:
-    return unpack((base + place).to_bytes(size, "big"))

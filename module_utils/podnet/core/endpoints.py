@@ -20,9 +20,9 @@ from .model import (
     is_inside,
     is_interface_name,
     pack,
-    split_cidr,
     unpack,
 )
+from .ranges import free, usable
 
 #: Begins the alias of the host's end of an endpoint's veth pair. The alias of the network's own
 #: devices begins with "podnet:" instead.
@@ -172,8 +172,9 @@ def assign(
     ones unchanged, and that one added or changed.
 
     An endpoint's address is the one asked for, else its recorded one if that lies in the subnet,
-    else the subnet's highest free one. `leased` are the addresses that the CNI plugin host-local
-    has given to pods. Raises PodnetError for an address that is taken or cannot be used.
+    else the subnet's highest free one that the plan does not reserve. `leased` are the addresses
+    that the CNI plugin host-local has given to pods. Raises PodnetError for an address that is
+    taken or cannot be used.
     """
     wanted = _wanted(node, recorded, only)
     taken: dict[str, str] = {}
@@ -187,8 +188,8 @@ def assign(
     four, six = (
         _addresses(side, wanted, recorded, set(leased), taken)
         for side in (
-            _Side(node.name, "address", node.subnet),
-            _Side(node.name, "address6", node.subnet6),
+            _Side(node.name, "address", node.subnet, node.reserved),
+            _Side(node.name, "address6", node.subnet6, node.reserved),
         )
     )
     result = {} if only is None else dict(recorded)
@@ -234,12 +235,14 @@ def _wanted(node: Node, recorded: Entries, only: Endpoint | None) -> list[tuple[
 class _Side(NamedTuple):
     """One address family of a node, with the node's subnet in it ("" without that family).
 
-    `key` is the field of an entry that has the address: "address" or "address6".
+    `key` is the field of an entry that has the address: "address" or "address6". `reserved` are
+    ranges of which only an endpoint that asks for it gets an address.
     """
 
     node: str
     key: str
     subnet: str
+    reserved: Sequence[str]
 
 
 def _addresses(
@@ -253,7 +256,7 @@ def _addresses(
 
     `taken` maps an address to the name of its endpoint; the chosen addresses are added to it.
     """
-    node, key, subnet = side
+    node, key, subnet, reserved = side
     chosen: dict[str, str] = {}
     rest: list[str] = []
     # Endpoints that have an address go first, so that a new endpoint is not given theirs.
@@ -279,7 +282,7 @@ def _addresses(
                 f"{label} is that of endpoint {other}, too; every endpoint needs its own"
             )
     for name in rest if subnet else ():
-        chosen[name] = highest_free(node, name, subnet, {*taken, *leased})
+        chosen[name] = highest_free(node, name, subnet, {*taken, *leased, *reserved})
         taken[chosen[name]] = name
     return chosen
 
@@ -293,7 +296,7 @@ def place_problem(address: str, subnet: str) -> str:
         return "has a family that pods do not have: leave it out, or set the cluster CIDR for it"
     if not is_inside(_single(address), subnet):
         return f"is not in the node's subnet {subnet}: choose one from it, or none"
-    first, last = _usable(subnet)
+    _size, first, last = usable(subnet)
     reserved = {
         first - 2: "the subnet itself",
         first - 1: "the node's gateway",
@@ -304,33 +307,17 @@ def place_problem(address: str, subnet: str) -> str:
 
 
 def highest_free(node: str, name: str, subnet: str, busy: set[str]) -> str:
-    """Return the highest address of `subnet` that is not in `busy`; raise PodnetError if none is.
+    """Return the highest address of `subnet` that is in none of `busy` (addresses and ranges).
 
-    From the top, because host-local begins at the bottom.
+    From the top, because host-local begins at the bottom. Raises PodnetError if there is none.
     """
-    size = len(pack(split_cidr(subnet)[0]))
-    first, number = _usable(subnet)
-    while number >= first:
-        address = unpack(number.to_bytes(size, "big"))
-        if address not in busy:
-            return address
-        number -= 1
+    gaps = free(subnet, busy)
+    if gaps:
+        return gaps[-1].ends()[1]
     raise PodnetError(
         f"{node}: endpoint {name}: no address of {subnet} is free; stop pods, remove "
-        "endpoints, or give the node a larger subnet"
+        "endpoints, reserve less, or give the node a larger subnet"
     )
-
-
-def _usable(subnet: str) -> tuple[int, int]:
-    """Return the first and the last usable address as integers.
-
-    They lie between the gateway and the IPv4 broadcast address.
-    """
-    base, length = split_cidr(subnet)
-    raw = pack(base)
-    number = int.from_bytes(raw, "big")
-    last = number + (1 << (len(raw) * 8 - length)) - 1
-    return number + 2, last - 1 if len(raw) == 4 else last
 
 
 def _single(address: str) -> str:

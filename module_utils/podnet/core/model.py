@@ -26,6 +26,9 @@ ROUTE_PROTOCOL = 112
 #: The version of the plan document's format.
 VERSION = 1
 
+#: Destinations of many receivers, by family (RFC 5771, RFC 4291): never masqueraded.
+MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
+
 #: What podnet can be told to leave alone on a node: "forward", the firewall chains of other tools
 #: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager.
 LEAVABLE = ("forward", "networkd")
@@ -134,6 +137,16 @@ def is_inside(inner: str, outer: str) -> bool:
     return int.from_bytes(inner_raw, "big") >> shift == int.from_bytes(outer_raw, "big") >> shift
 
 
+def is_range(text: object) -> bool:
+    """Whether `text` is an address, or two of them with "-" between, the lesser one first."""
+    try:
+        ends = [pack(one) for one in text.split("-")] if isinstance(text, str) else []
+    except ValueError:
+        return False
+    # Equal ends are to be written as one address.
+    return len(ends) in (1, 2) and len(ends[0]) == len(ends[-1]) and ends == sorted(set(ends))
+
+
 def overlaps(one: str, other: str) -> bool:
     """Whether two CIDRs share an address."""
     return is_inside(one, other) or is_inside(other, one)
@@ -154,13 +167,15 @@ class Node:
 
     `ip`/`ip6` are its addresses on the underlay, with the prefix length where the inventory gave
     one (else None). `subnet`/`subnet6` are its share of the cluster CIDRs ("" without that
-    family). `mac` is the VTEP's MAC: derived by the plan, or set in the inventory for a node that
-    another tool still runs. `interface` is "" unless the inventory names one. `leave_alone` lists
-    the entries of LEAVABLE that podnet must not touch on this node. `adopt`: podnet takes over what
-    flannel made there. `manage_neighbours`: podnet raises the kernel's limits of its neighbour
-    tables. `repair_interval` is how often a timer repairs the host (see INTERVAL), "" for never.
-    `key` is the public key by which peers know the node, "" where the backend has none or the host
-    has not made it yet; `settings` are the backend's own, as in `Plan`.
+    family). `reserved` are ranges (ranges.py) of these that neither pods nor endpoints without an
+    address of their own are given. `mac` is the VTEP's MAC: derived by the plan, or set in the
+    inventory for a node that another tool still runs. `interface` is "" unless the inventory names
+    one. `leave_alone` lists the entries of LEAVABLE that podnet must not touch on this node.
+    `adopt`: podnet takes over what flannel made there. `manage_neighbours`: podnet raises the
+    kernel's limits of its neighbour tables. `repair_interval` is how often a timer repairs the
+    host (see INTERVAL), "" for never. `key` is the public key by which peers know
+    the node, "" where the backend has none or the host has not made it yet; `settings` are the
+    backend's own, as in `Plan`.
     """
 
     name: str
@@ -173,6 +188,7 @@ class Node:
     mac: str = ""
     interface: str = ""
     endpoints: tuple[Endpoint, ...] = ()
+    reserved: tuple[str, ...] = ()
     leave_alone: tuple[str, ...] = ()
     adopt: bool = False
     manage_neighbours: bool = False
@@ -201,7 +217,8 @@ class Plan:
     `mtu` is "auto", "portable" or a number of bytes as text. `underlay` is the family (4 or 6) that
     an overlay's packets travel over. `settings` are the backend's own (backends/base.py): each is a
     truth value, a number, or one safe word. `edition` is that of the allocations file with the
-    nodes' subnets. `podnet_version` is the version that made the plan.
+    nodes' subnets. `podnet_version` is the version that made the plan. `masquerade_exclude` are
+    CIDRs of both families that pods reach with their own address.
     """
 
     name: str
@@ -217,6 +234,7 @@ class Plan:
     nodes: Mapping[str, Node]
     edition: Edition = NONE
     podnet_version: str = ""
+    masquerade_exclude: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """Return the plan as JSON types; empty fields of nodes are left out to keep it small."""
@@ -227,17 +245,20 @@ class Plan:
                 for key, value in vars(node).items()
                 if value not in ("", None, (), {}) and value is not False and key != "endpoints"
             }
-            if node.leave_alone:
-                entry["leave_alone"] = list(node.leave_alone)
+            for key in ("reserved", "leave_alone"):
+                if getattr(node, key):
+                    entry[key] = list(getattr(node, key))
             if node.endpoints:
                 entry["endpoints"] = [
                     {key: value for key, value in vars(one).items() if value}
                     for one in node.endpoints
                 ]
             nodes.append(entry)
-        apart = ("cni", "nodes", "edition", "settings")
+        apart = ("cni", "nodes", "edition", "settings", "masquerade_exclude")
         document = {key: value for key, value in vars(self).items() if key not in apart}
         document.update(self.settings)
+        if self.masquerade_exclude:
+            document["masquerade_exclude"] = list(self.masquerade_exclude)
         if self.edition.id:
             document["edition"] = self.edition._asdict()
         cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
@@ -270,10 +291,11 @@ class Plan:
             nodes: dict[str, Node] = {}
             for entry in fields.pop("nodes"):
                 endpoints = tuple(Endpoint(**one) for one in entry.get("endpoints", ()))
-                alone = tuple(entry.get("leave_alone", ()))
-                node = Node(**dict(entry, endpoints=endpoints, leave_alone=alone))
+                lists = {key: tuple(entry.get(key, ())) for key in ("reserved", "leave_alone")}
+                node = Node(**dict(entry, endpoints=endpoints, **lists))
                 nodes[node.name] = node
             edition = Edition(**fields.pop("edition", {}))
+            fields["masquerade_exclude"] = tuple(fields.get("masquerade_exclude", ()))
             own = {field.name for field in dataclasses.fields(cls)} - {"settings"}
             settings = {key: fields.pop(key) for key in list(fields) if key not in own}
             plan = cls(cni=cni, nodes=nodes, edition=edition, settings=settings, **fields)
@@ -291,6 +313,8 @@ class Plan:
             demand(_is_safe(value), key, value)
         demand(self.underlay in (4, 6), "underlay", self.underlay)
         demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
+        for one in self.masquerade_exclude:
+            demand(_is_cidr(one, 4) or _is_cidr(one, 6), "masquerade_exclude", one)
         demand(
             self.mtu in ("auto", "portable")
             or (
@@ -334,6 +358,8 @@ def node_validate(node: Node) -> None:
         label + ".interface",
         node.interface,
     )
+    for one in node.reserved:
+        demand(is_range(one), label + ".reserved", one)
     demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
     demand(isinstance(node.adopt, bool), label + ".adopt", node.adopt)
     demand(

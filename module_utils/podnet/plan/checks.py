@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import re
 import socket
 from typing import Any, Callable, Sequence
 
-from ..core import model
+from ..core import model, ranges
 from ..core.endpoints import NAME_RULE, is_endpoint_name
 
 Check = Callable[[Any], Any]
@@ -225,6 +226,72 @@ def endpoints(value: object) -> list[dict[str, str]]:
             one[key] = _text(number, family)
         checked.append(one)
     return checked
+
+
+def _items(value: object, allowed: str) -> list[str]:
+    """Read a list of text; text with commas is one, too (``-e name=a,b``)."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"must be {allowed}")
+    for one in value:
+        if not isinstance(one, str):
+            raise ValueError(f"must be {allowed}; {show(one)} is none{misread(one)}")
+    return [str(one) for one in value]
+
+
+def reserved(value: object) -> list[str]:
+    """Read podnet_reserved: addresses, ranges and CIDRs, as `core/ranges.py` spells them."""
+    found = _items(
+        value,
+        "a list of addresses, ranges or CIDRs such as 10.244.1.9, 10.244.1.9-10.244.1.20 or"
+        " 10.244.1.16/28",
+    )
+    return list(dict.fromkeys(_range(one) for one in found))
+
+
+# A group's list may name addresses of thousands of nodes, and each of these has the whole list.
+@functools.lru_cache(maxsize=65536)
+def _range(text: str) -> str:
+    if "/" in text:
+        return ranges.of_cidr(_any_cidr(text)).text()
+    ends = [one.strip() for one in text.split("-")]
+    family = 6 if ":" in text else 4
+    numbers = [_number(one, family) for one in ends]
+    if len(ends) > 2 or None in numbers:
+        raise ValueError(
+            f"must hold addresses, ranges and CIDRs of one family each; {show(text)} is none"
+        )
+    first, last = (int(one) for one in (numbers[0], numbers[-1]) if one is not None)
+    if first > last:
+        raise ValueError(f"must hold ranges from low to high: write {ends[1]}-{ends[0]}")
+    return ranges.Range(4 if family == 4 else 16, first, last).text()
+
+
+def _any_cidr(text: str) -> str:
+    """Return the canonical spelling of a CIDR of either family."""
+    try:
+        return str(cidr(6 if ":" in text else 4)(text))
+    except ValueError as error:
+        raise ValueError(f"must hold CIDRs without host bits; {show(text)} {error}") from error
+
+
+def cidrs(value: object) -> list[str]:
+    """Read a list of CIDRs of both families: in order, without those that lie in another one."""
+    found = []
+    for one in _items(value, "a list of CIDRs such as 10.0.0.0/8 or 2001:db8::/32"):
+        if "/" not in one and _number(one, 6 if ":" in one else 4) is not None:
+            raise ValueError(
+                f"must hold CIDRs; {show(one)} is an address: write"
+                f" {one}/{128 if ':' in one else 32}"
+            )
+        found.append(ranges.of_cidr(_any_cidr(one)))
+    # A wider one comes before those in it.
+    wide: list[ranges.Range] = []
+    for span in sorted(set(found), key=lambda one: (one.size, one.first, -one.last)):
+        if not wide or not span.is_inside(wide[-1]):
+            wide.append(span)
+    return [span.cidr() for span in wide]
 
 
 def plugins(value: object) -> list[Any]:

@@ -69,6 +69,7 @@ class InventoryHost:
     subnet6: str = ""
     mac: str = ""
     endpoints: tuple[dict[str, str], ...] = ()
+    reserved: tuple[str, ...] = ()
     leave_alone: tuple[str, ...] = ()
     adopt: bool = False
     manage_neighbours: bool = False
@@ -225,6 +226,7 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         subnet6=own.get("podnet_subnet6") or "",
         mac=own.get("podnet_node_mac") or "",
         endpoints=tuple(own.get("podnet_endpoints") or ()),
+        reserved=tuple(own.get("podnet_reserved") or ()),
         leave_alone=tuple(
             what for what in model.LEAVABLE if own.get(f"podnet_manage_{what}") is False
         ),

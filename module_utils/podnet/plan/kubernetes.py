@@ -21,6 +21,13 @@ from .inventory import Inventory, InventoryHost, Problems
 VARIABLE = "podnet_kubernetes_nodes"
 
 
+class NodesFile(NamedTuple):
+    """The file with what kubectl said of the nodes: where it lies, and what is in it."""
+
+    path: str
+    text: str
+
+
 class KubernetesNode(NamedTuple):
     """A node of the cluster: its pod CIDRs and its InternalIP addresses."""
 

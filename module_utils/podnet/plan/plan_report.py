@@ -8,6 +8,7 @@ from ..backends.planners import PLANNERS
 from ..backends.registry import BACKENDS
 from ..core.model import Node, Plan
 from ..core.segments import network
+from . import routes
 from .planning import PlanningResult
 
 _TITLES = {
@@ -85,6 +86,12 @@ def summary(outcome: PlanningResult) -> list[str]:
         lines.append(
             f"IPv{entry['family']}: {entry['direct']} pairs of nodes are on one segment,"
             f" {entry['tunnelled']} use {backend.tunnel}"
+        )
+    why = routes.needed(plan)
+    if why:
+        lines.append(
+            f"{why}: routers outside need a route to each node's subnet; -e podnet_plan_routes=ip"
+            " (or frr, bird) prints them"
         )
     return lines + [f"note: {note}" for note in outcome.notes]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ..core.edition import NONE, Edition
 from ..core.errors import PodnetError
 from . import allocations_store as store
-from . import kubernetes, plan_report
+from . import kubernetes, plan_report, routes
 from .allocations_file import Allocations, digest, parse, render
 from .inventory import Inventory, place, read_inventory
 from .keeping import Alone, unkept
@@ -27,7 +26,7 @@ def run(
     wait: float = 10.0,
     keys: Mapping[str, str] | None = None,
     alone: Alone | None = None,
-    kubernetes_nodes: str = "",
+    kubernetes_nodes: kubernetes.NodesFile | None = None,
     patches: bool = False,
 ) -> dict[str, Any]:
     """Plan the network and write its allocations file; return the result of `podnet_plan`.
@@ -37,8 +36,8 @@ def run(
     no change. `wait`: how many seconds to wait for another run that has locked the file. `keys`
     are public keys that hosts have told: host -> key. `alone` is set where the run is on the hosts
     themselves and leaves out others; what stands in the way of applying the plan then is "unkept",
-    and nothing is written. `kubernetes_nodes` is the path of what kubectl says of the nodes of a
-    cluster, whose pod CIDRs are taken over; with `patches` the result has what gives it those of
+    and nothing is written. `kubernetes_nodes` is what kubectl says of the nodes of a cluster,
+    whose pod CIDRs are taken over; with `patches` the result has what gives it those of
     the plan.
     """
     inventory = read_inventory(hosts, allocations_file)
@@ -68,7 +67,8 @@ def run(
             if after != before:
                 store.save(path, after)
     outcome = replace(outcome, notes=(*outcome.notes, *notes))
-    result = {**_result(outcome, path, before, after), "release": list(release)}
+    form = inventory.values["plan_routes"]
+    result = {**_result(outcome, path, before, after, form), "release": list(release)}
     if patches:
         result["patches"] = kubernetes.patches(outcome.plan)
     result["unkept"] = missing
@@ -80,18 +80,11 @@ def run(
 
 
 def _of_cluster(
-    inventory: Inventory, text: str | None, nodes_file: str
+    inventory: Inventory, text: str | None, nodes_file: kubernetes.NodesFile
 ) -> tuple[Inventory, list[str]]:
-    try:
-        said = Path(nodes_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.reason
-        raise PodnetError(
-            f"{kubernetes.VARIABLE}: {nodes_file}: cannot be read ({reason})"
-        ) from error
-    nodes = kubernetes.read_nodes(said, nodes_file)
+    nodes = kubernetes.read_nodes(nodes_file.text, nodes_file.path)
     recorded = None if text is None else parse(text, inventory.allocations_file)
-    return kubernetes.pinned(inventory, nodes, recorded, nodes_file)
+    return kubernetes.pinned(inventory, nodes, recorded, nodes_file.path)
 
 
 def keep(kept: Mapping[str, Any], write: bool = True, wait: float = 10.0) -> dict[str, Any]:
@@ -229,7 +222,10 @@ def _diff(path: str, before: str | None, after: str) -> dict[str, str]:
     }
 
 
-def _result(outcome: PlanningResult, path: str, before: str | None, after: str) -> dict[str, Any]:
+def _result(
+    outcome: PlanningResult, path: str, before: str | None, after: str, form: str
+) -> dict[str, Any]:
+    """Return what `run` returns; `form` is that of the routes, "" for none (routes.FORMS)."""
     rows = plan_report.rows(outcome)
     result: dict[str, Any] = {
         "changed": before != after,
@@ -238,6 +234,7 @@ def _result(outcome: PlanningResult, path: str, before: str | None, after: str) 
         "nodes": rows,
         "table": plan_report.table(rows),
         "summary": plan_report.summary(outcome),
+        "routes": routes.lines(outcome.plan, form) if form else [],
         "notes": list(outcome.notes),
         "free": outcome.free,
         "direct": plan_report.direct_pairs(outcome),

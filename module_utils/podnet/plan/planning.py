@@ -13,11 +13,11 @@ from typing import Any, Mapping, Sequence
 from ..backends.planners import PLANNERS
 from ..backends.registry import BACKENDS
 from ..core.endpoints import place_problem
-from ..core.model import Cni, Endpoint, Node, Plan, pack, split_cidr
+from ..core.model import MULTICAST, Cni, Endpoint, Node, Plan, is_inside, pack, split_cidr
 from ..core.segments import Segments, segments
 from ..core.text import listed
 from ..core.version import VERSION
-from . import subnets, underlay
+from . import reserved, subnets, underlay
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems
 
@@ -55,6 +55,7 @@ def make_plan(
     problems = Problems()
     notes: list[str] = []
     clusters = _check_ranges(values, problems)
+    _check_exclude(values, clusters, problems, notes)
     problems.settle()
 
     family = underlay.choose_family(hosts, problems)
@@ -78,6 +79,7 @@ def make_plan(
 
     known = _keys(values, hosts, {**before.keys, **(keys or {})}, problems)
     nodes = _nodes(values, hosts, given[""], given["6"], keys=known, problems=problems)
+    nodes = reserved.give(hosts, nodes, recorded.nodes if recorded else {}, problems)
     problems.settle()
     plan = _plan(values, family, nodes)
     if keyless(plan):
@@ -132,6 +134,37 @@ def _check_ranges(values: Mapping[str, Any], problems: Problems) -> list[tuple[s
     if values["cluster_cidr6"] and values["mtu"].isdigit() and int(values["mtu"]) < 1280:
         problems.add(f"podnet_mtu: {values['mtu']} is too small for IPv6 pods: set 1280 or more")
     return clusters
+
+
+def _check_exclude(
+    values: Mapping[str, Any],
+    clusters: Sequence[tuple[str, str]],
+    problems: Problems,
+    notes: list[str],
+) -> None:
+    """Report what podnet_masquerade_exclude names in vain."""
+    variable, excluded = "podnet_masquerade_exclude", values["masquerade_exclude"]
+    own = [*clusters, *(("multicast", one) for one in MULTICAST.values())]
+    for cidr in excluded:
+        for other, outer in own:
+            if is_inside(cidr, outer):
+                problems.add(
+                    f"{variable}: {cidr} lies in {outer} ({other}), which is never masqueraded:"
+                    " take it out"
+                )
+    if excluded and not values["masquerade"]:
+        notes.append(
+            f"{variable} has no effect: podnet_masquerade is off, and pods reach everything with"
+            " their own address"
+        )
+        return
+    for suffix, family in (("", 4), ("6", 6)):
+        unused = [one for one in excluded if (":" in one) == (family == 6)]
+        if unused and not values["cluster_cidr" + suffix]:
+            notes.append(
+                f"{variable}: {listed(unused, 3)} has no effect: podnet_cluster_cidr{suffix} is"
+                f" empty, so pods have no IPv{family}"
+            )
 
 
 def _routed_families(
@@ -272,6 +305,7 @@ def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> 
         bridge=values["bridge"],
         mtu=values["mtu"],
         masquerade=values["masquerade"],
+        masquerade_exclude=tuple(values["masquerade_exclude"]),
         underlay=family,
         cni=Cni(
             conf_dir=values["cni_conf_dir"],

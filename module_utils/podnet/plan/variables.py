@@ -12,6 +12,7 @@ from typing import Any
 
 from ..backends.planners import PLANNERS
 from . import checks as c
+from . import routes
 
 #: The name of the allocations file, which lies beside the inventory unless the user names another.
 ALLOCATIONS_FILE = "podnet_allocations.yml"
@@ -79,6 +80,8 @@ VARIABLES: tuple[Variable, ...] = (
              "auto, portable (always less the VXLAN overhead), or a number of bytes"),
     Variable("podnet_masquerade", True, "bool", c.boolean,
              "pods reach the outside with the node's address"),
+    Variable("podnet_masquerade_exclude", [], "list", c.cidrs,
+             "CIDRs outside that pods reach with their own address"),
     Variable("podnet_cni_conf_dir", "/etc/cni/net.d", "str", c.directory,
              "where the CNI configuration is written"),
     Variable("podnet_cni_conf_name", "10-podnet.conflist", "str",
@@ -107,6 +110,8 @@ VARIABLES: tuple[Variable, ...] = (
              "import_kubernetes.yml: file with what kubectl get nodes --output json printed"),
     Variable("podnet_kubernetes_patch", "", "str", c.optional(c.line),
              "export_kubernetes.yml: file to write the commands to, on the controller"),
+    Variable("podnet_plan_routes", "", "str", c.optional(c.word(*routes.FORMS)),
+             "print the routes to pods that a router outside needs: ip, frr or bird"),
     # A host's own.
     Variable("podnet_node_ip", "", "str", c.optional(c.address(4)),
              "IPv4 address on the underlay, with or without a prefix length; by default"
@@ -123,6 +128,9 @@ VARIABLES: tuple[Variable, ...] = (
              per_host=True),
     Variable("podnet_endpoints", [], "list", c.endpoints,
              "static network namespaces to attach: name, optional address and address6",
+             per_host=True),
+    Variable("podnet_reserved", [], "list", c.reserved,
+             "addresses, ranges or CIDRs of the nodes' subnets that no pod is given",
              per_host=True),
     Variable("podnet_node_mac", "", "str",
              c.mac,

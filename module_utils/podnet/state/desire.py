@@ -6,7 +6,7 @@ from ..backends.base import peers
 from ..backends.registry import BACKENDS
 from ..core.errors import PodnetError
 from ..core.host_view import HostView, Narrowest, narrowest
-from ..core.model import Node, Plan, offset, split_cidr
+from ..core.model import MULTICAST, Node, Plan, offset, pack, split_cidr
 from ..core.state import Chain, Link, Rule, State, make_rule, route_device
 from . import forwarding
 
@@ -108,14 +108,27 @@ def _chains(plan: Plan, node: Node) -> tuple[Chain, ...]:
         return ()
     rules: list[Rule] = []
     for family, subnet, cluster, multicast in (
-        ("ip", node.subnet, plan.cluster_cidr, "224.0.0.0/4"),
-        ("ip6", node.subnet6, plan.cluster_cidr6, "ff00::/8"),
+        ("ip", node.subnet, plan.cluster_cidr, MULTICAST[4]),
+        ("ip6", node.subnet6, plan.cluster_cidr6, MULTICAST[6]),
     ):
         if subnet:
-            pods = f"{family} saddr {subnet} {family} daddr"
-            rules += [
-                make_rule(f"{pods} {cluster} return", "pod to pod keeps its address"),
-                make_rule(f"{pods} != {multicast} masquerade fully-random", "pod to outside"),
-            ]
+            pods = f"{family} saddr {subnet}"
+            to = f"{pods} {family} daddr"
+            rules.append(make_rule(f"{to} {cluster} return", "pod to pod keeps its address"))
+            for cidr in plan.masquerade_exclude:
+                if (":" in cidr) == (family == "ip6"):
+                    text = f"{pods}{_destination(family, cidr)} return"
+                    rules.append(make_rule(text, "excluded from masquerade"))
+            rules.append(
+                make_rule(f"{to} != {multicast} masquerade fully-random", "pod to outside")
+            )
     hook = "type nat hook postrouting priority 100"
     return (Chain("postrouting", hook, tuple(rules)),)
+
+
+def _destination(family: str, cidr: str) -> str:
+    """Return the match of a destination as nft prints it back: no prefix of all bits or none."""
+    address, length = split_cidr(cidr)
+    if length == 0:
+        return ""
+    return f" {family} daddr {address if length == len(pack(address)) * 8 else cidr}"
