@@ -104,6 +104,7 @@ QEMU_MASK = (
     "proc-sys-fs-binfmt_misc.automount",
     "systemd-pstore.service",
     "systemd-update-utmp.service",
+    "systemd-update-utmp-runlevel.service",
     "dev-hugepages.mount",
     "dev-mqueue.mount",
     "sys-kernel-debug.mount",
