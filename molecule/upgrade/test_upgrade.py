@@ -99,9 +99,9 @@ class Newer(Cluster):
         """Copy this tree, and raise its version."""
         super().__init__(cluster.lab)
         for name in PLACES:
-            shutil.copytree(
-                PROJECT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            # The playbooks find the rest by links beside them.
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PROJECT / name, directory / name, symlinks=True, ignore=ignored)
         shutil.copy(PROJECT / "ansible.cfg", directory)
         version = directory / "module_utils/podnet/core/version.py"
         text = version.read_text()

@@ -31,6 +31,10 @@ from .device import (
 #: (the WireGuard paper, section 5.4.6).
 OVERHEAD = {4: 60, 6: 80}
 
+#: The kernel sets it to 0 when its device is brought up (wg_open in drivers/net/wireguard), never
+#: back: so it is a setting that podnet makes, whose old value is recorded.
+SEND_REDIRECTS = "net.ipv4.conf.all.send_redirects"
+
 #: What podnet_wireguard_endpoint says of a node that peers cannot send to first.
 BEHIND_NAT = "none"
 
@@ -166,8 +170,11 @@ class Wireguard(Backend):
 
     def devices(self, plan: Plan, node: Node, host: HostView, mtu: int, state: State) -> None:
         """Add the device."""
+        userspace = host.facts.get("way") == "userspace"
+        if not userspace:
+            state.sysctls[SEND_REDIRECTS] = "0"
         state.links[plan.settings["device"]] = Link(
-            kind="tun" if host.facts.get("way") == "userspace" else "wireguard",
+            kind="tun" if userspace else "wireguard",
             mtu=mtu,
             mac="",
             alias=f"podnet:{plan.name}",
