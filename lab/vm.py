@@ -57,9 +57,9 @@ class VirtualMachine(Box):
     def loop(self) -> list[str]:
         """Return the command that runs qemu, again after each reboot."""
         script = Path(__file__).with_name("vm_loop.py")
-        group = str(machine.cgroup(self.group) / "box")
-        settings = [group, self.host.name, self.host.segment.bridge, str(self.mtu)]
-        return [sys.executable, str(script), *settings, *self._qemu()]
+        settings = [self.host.name, self.host.segment.bridge, str(self.mtu)]
+        qemu = machine.in_cgroup(machine.cgroup(self.group) / "box", self._qemu())
+        return [sys.executable, str(script), *settings, *qemu]
 
     def _qemu(self) -> list[str]:
         drive = "if=virtio,cache=unsafe"

@@ -1,6 +1,6 @@
 """Keeps a virtual machine on: runs qemu, and runs it again when the host asked for a reboot.
 
-    python vm_loop.py CGROUP DEVICE BRIDGE MTU QEMU...
+    python vm_loop.py DEVICE BRIDGE MTU QEMU...
 
 Runs in the lab's network namespace. DEVICE, the host's end on BRIDGE, is made anew for each boot.
 """
@@ -12,12 +12,10 @@ import socket
 import subprocess
 import sys
 
-_ENTER = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
-
 
 def main(argv: list[str]) -> int:
     """Run the machine until it is switched off."""
-    group, device, bridge, mtu, *qemu = argv
+    device, bridge, mtu, *qemu = argv
     while True:
         subprocess.run(["ip", "link", "delete", device], stderr=subprocess.DEVNULL, check=False)
         subprocess.run(["ip", "tuntap", "add", "dev", device, "mode", "tap"], check=True)
@@ -27,9 +25,7 @@ def main(argv: list[str]) -> int:
         monitor = ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}"]
         monitor += ["-mon", "chardev=qmp,mode=control"]
         with ours:
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", _ENTER, group, *qemu, *monitor], pass_fds=[theirs.fileno()]
-            )
+            process = subprocess.Popen([*qemu, *monitor], pass_fds=[theirs.fileno()])
             theirs.close()
             reboots = _asks_for_reboot(ours)
         process.wait()

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lab import Lab, LabError  # noqa: E402
+from tools import venv  # noqa: E402
 
 CACHE = ROOT / ".cache" / "controllers"
 RESULTS = ROOT / "docs" / "controllers.json"
@@ -224,15 +225,8 @@ def write(rows: Mapping[str, Row]) -> None:
 
 def environment(version: str, python: Path) -> Path:
     """Return the bin directory of this version's environment; make it, or bring it up to date."""
-    directory = CACHE / version
-    if not (directory / "bin" / "pip").exists():
-        subprocess.run([str(python), "-m", "venv", "--clear", str(directory)], check=True)
-    command = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input", "--upgrade"]
-    command += ["--retries", "5", "--timeout", "60"]
-    command += requirements(version, (ROOT / "requirements.txt").read_text())
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return directory / "bin"
+    packages = requirements(version, (ROOT / "requirements.txt").read_text())
+    return venv.make(CACHE / version, python, packages)
 
 
 def make(versions: Sequence[str], found: Mapping[str, Path]) -> int:
@@ -266,18 +260,11 @@ def play(place: Path, inventory: Path, step: Step) -> tuple[int, str]:
     """Run one step; return its status and its output."""
     command = [str(place / "ansible-playbook"), "-i", str(inventory)]
     command += [f"playbooks/{step.playbook}", *step.arguments]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    config, warn = str(ROOT / "ansible.cfg"), "1"
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=kept
-        | {
-            "PATH": f"{place}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_DEPRECATION_WARNINGS": "1",
-            "ANSIBLE_NOCOLOR": "1",
-            "LC_ALL": "C.UTF-8",
-        },
+        env=venv.variables(place, ANSIBLE_CONFIG=config, ANSIBLE_DEPRECATION_WARNINGS=warn),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools import collection  # noqa: E402
+from tools import collection, venv  # noqa: E402
 
 CACHE = ROOT / ".cache" / "release"
 DIST = CACHE / "dist"
@@ -46,9 +45,6 @@ _ENVIRONMENT = """\
 # file: ansible-builder build -f execution-environment.yml -t podnet:{version}
 # It needs the network when it is built, and none but to the hosts when it runs.
 version: 3
-images:
-  base_image:
-    name: quay.io/centos/centos:stream10
 dependencies:
   python_interpreter:
     package_system: python3
@@ -160,33 +156,18 @@ class Checks:
 
     def __init__(self) -> None:
         """Make the environment, or bring it up to date."""
-        self.bin = CACHE / "venv" / "bin"
         self.failed: list[str] = []
-        if not (self.bin / "pip").exists():
-            subprocess.run(
-                [sys.executable, "-m", "venv", "--clear", str(CACHE / "venv")], check=True
-            )
-        install = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
-        install += ["--disable-pip-version-check", "--retries", "5", "--timeout", "60"]
-        subprocess.run([*install, *TOOLS], check=True, stdin=subprocess.DEVNULL)
+        self.bin = venv.make(CACHE / "venv", Path(sys.executable), TOOLS)
         LOGS.mkdir(parents=True, exist_ok=True)
 
     def run(self, title: str, argv: Sequence[str], directory: Path, **environment: str) -> None:
         """Run one; say in a line what came out, and show what it printed if it found something."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         log = LOGS / f"{title.replace(' ', '-')}.log"
         with log.open("wb") as output:
             done = subprocess.run(
                 [str(self.bin / argv[0]), *argv[1:]],
                 cwd=directory,
-                env=kept
-                | {
-                    "PATH": f"{self.bin}:{os.environ['PATH']}",
-                    "HOME": str(CACHE / "home"),
-                    "ANSIBLE_NOCOLOR": "1",
-                    "LC_ALL": "C.UTF-8",
-                    **environment,
-                },
+                env=venv.variables(self.bin, HOME=str(CACHE / "home"), **environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -10,20 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from podnet.core.errors import PodnetError
+from podnet.plan.allocations_file import Allocations, render
 from podnet.plan.plan_run import run
 
-RECORD = """\
-podnet_allocations:
-  vars:
-    version: 1
-    network: podnet
-    cluster_cidr: 10.244.0.0/16
-    node_prefix: 24
-    nodes:
-      n0: {subnet: 10.244.0.0/24}
-      n1: {subnet: 10.244.1.0/24}
-      n9: {subnet: 10.244.9.0/24}
-"""
+RECORD = Allocations(
+    "podnet",
+    cluster_cidr="10.244.0.0/16",
+    node_prefix=24,
+    nodes={f"n{number}": (f"10.244.{number}.0/24", "") for number in (0, 1, 9)},
+)
 
 
 def hosts(count: int, directory: str, reserved: list[str]) -> list[dict[str, Any]]:
@@ -41,7 +36,7 @@ def given_to(result: dict[str, Any]) -> dict[str, list[str]]:
 
 def test_a_groups_list_outlives_a_node_until_its_subnet_is_released(tmp_path: Path) -> None:
     """remove_node.yml plans without the node, and may release it in the same run."""
-    (tmp_path / "podnet_allocations.yml").write_text(RECORD)
+    (tmp_path / "podnet_allocations.yml").write_text(render(RECORD))
     group = ["10.244.1.7", "10.244.9.7"]
     expected = {"n1": ["10.244.1.7"]}
     assert given_to(run(hosts(1, str(tmp_path), group))) == expected

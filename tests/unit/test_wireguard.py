@@ -13,7 +13,7 @@ from podnet.backends.wireguard.device import Peer, commands, fingerprint, key_fi
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.plan import plan_run
-from podnet.plan.allocations_file import parse
+from podnet.plan.allocations_file import Allocations, parse, render
 
 KEY = "Nt5eyZrDNLClijudCK9Z71MH7SBRzWwdPcicwhv5mmc="
 PRIVATE = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -238,17 +238,13 @@ def test_many_peers_take_few_commands() -> None:
     assert sum(argv.count("peer") for argv in found) == 251
 
 
-ALLOCATIONS = f"""\
-podnet_allocations:
-  vars:
-    version: 1
-    network: podnet
-    cluster_cidr: 10.244.0.0/16
-    node_prefix: 24
-    nodes:
-      n1: {{subnet: 10.244.0.0/24, key: "{KEY}"}}
-      n2: {{subnet: 10.244.1.0/24, key: "{PEERS[0]}"}}
-"""
+ALLOCATIONS = Allocations(
+    "podnet",
+    cluster_cidr="10.244.0.0/16",
+    node_prefix=24,
+    nodes={"n1": ("10.244.0.0/24", ""), "n2": ("10.244.1.0/24", "")},
+    keys={"n1": KEY, "n2": PEERS[0]},
+)
 
 
 def test_keys_live_in_the_file_and_go_with_their_hosts(tmp_path: object) -> None:
@@ -263,7 +259,7 @@ def test_keys_live_in_the_file_and_go_with_their_hosts(tmp_path: object) -> None
             return parse(file.read(), path).keys
 
     with open(path, "w") as file:  # noqa: PTH123
-        file.write(ALLOCATIONS)
+        file.write(render(ALLOCATIONS))
     encrypted = [{**one, "podnet_backend": "wireguard"} for one in hosts]
     plan_run.run(encrypted)
     assert keys() == {"n1": KEY, "n2": PEERS[0]}

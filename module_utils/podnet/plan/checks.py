@@ -228,10 +228,16 @@ def endpoints(value: object) -> list[dict[str, str]]:
     return checked
 
 
+def _split(value: object) -> object:
+    """Return text with commas as a list, anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
 def _items(value: object, allowed: str) -> list[str]:
     """Read a list of text; text with commas is one, too (``-e name=a,b``)."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+    value = _split(value)
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"must be {allowed}")
     for one in value:
@@ -325,8 +331,7 @@ def _plain(value: Any, depth: int) -> Any:
 
 def host_names(value: object) -> list[str]:
     """Read a list of host names; text with commas is one, too (``-e podnet_release=n3,n4``)."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+    value = _split(value)
     if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
         raise ValueError("must be a list of host names")
     return [str(one) for one in value]

@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from ..core.errors import PodnetError
-from ..core.model import Plan, is_inside, split_cidr
+from ..core.model import Plan, split_cidr
 from ..core.text import listed
 from . import checks as c
+from .allocation import Pool
 from .allocations_file import Allocations
 from .inventory import Inventory, InventoryHost, Problems
+from .subnets import Misfit, misfit
 
 VARIABLE = "podnet_kubernetes_nodes"
 
@@ -182,39 +184,39 @@ def _objection(
     pin = host.subnet6 if suffix else host.subnet
     if not cluster:
         return f"and podnet_cluster_cidr{suffix} is empty: set it to the cluster's"
-    if not is_inside(cidr, cluster):
-        return (
+    held = {}
+    if recorded:
+        index = 1 if suffix else 0
+        held = {both[index]: name for name, both in recorded.nodes.items() if both[index]}
+    kept = next((subnet for subnet, name in held.items() if name == host.name), "")
+    wrong = misfit(
+        Pool.of(cluster, prefix), cidr, host.name, kept, lambda subnet: held.get(subnet, "")
+    )
+    if pin and pin != cidr and wrong not in (Misfit.OUTSIDE, Misfit.SIZE):
+        return f"and podnet_subnet{suffix} pins {pin}: take the pin away"
+    file, owner = inventory.allocations_file, held.get(cidr, "")
+    said = {
+        None: "",
+        Misfit.OUTSIDE: (
             f"which is outside podnet_cluster_cidr{suffix} {cluster}: set that to the cluster's"
             " range (kubeadm's --pod-network-cidr)"
-        )
-    length = split_cidr(cidr)[1]
-    if length != prefix:
-        return (
-            f"which is not a /{prefix}: set podnet_node_prefix{suffix} to {length} (the"
-            " controller-manager's --node-cidr-mask-size)"
-        )
-    if pin and pin != cidr:
-        return f"and podnet_subnet{suffix} pins {pin}: take the pin away"
-    return _objection_of_file(inventory.allocations_file, host, cidr, recorded) if recorded else ""
-
-
-def _objection_of_file(path: str, host: InventoryHost, cidr: str, recorded: Allocations) -> str:
-    index = 1 if ":" in cidr else 0
-    held = {name: both[index] for name, both in recorded.nodes.items() if both[index]}
-    if held.get(host.name, cidr) != cidr:
-        return (
-            f"which cannot be changed, and {path} gives it {held[host.name]}: delete its line"
-            " there, and the next run of site.yml renumbers its pods; or delete the node from the"
-            " cluster, and let it join again"
-        )
-    owners = [name for name, subnet in held.items() if subnet == cidr and name != host.name]
-    if owners:
-        return (
-            f"which {path} gives to {owners[0]}: delete the line of {owners[0]} there, and the next"
-            " run of site.yml renumbers its pods, or release it with podnet_release if it has left"
-            " the inventory"
-        )
-    return ""
+        ),
+        Misfit.SIZE: (
+            f"which is not a /{prefix}: set podnet_node_prefix{suffix} to {split_cidr(cidr)[1]}"
+            " (the controller-manager's --node-cidr-mask-size)"
+        ),
+        Misfit.OTHER: (
+            f"which cannot be changed, and {file} gives it {kept}: delete its line there, and the"
+            " next run of site.yml renumbers its pods; or delete the node from the cluster, and"
+            " let it join again"
+        ),
+        Misfit.TAKEN: (
+            f"which {file} gives to {owner}: delete the line of {owner} there, and the next run of"
+            " site.yml renumbers its pods, or release it with podnet_release if it has left the"
+            " inventory"
+        ),
+    }
+    return said[wrong]
 
 
 def patches(plan: Plan) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Mapping, Sequence
+from enum import Enum
+from typing import Any, Callable, Mapping, Sequence
 
 from ..core.errors import PodnetError
 from ..core.model import Node, is_inside, split_cidr
@@ -166,34 +167,59 @@ class _Family:
     owners: dict[int, str]
     present: set[str]
 
+    def owner_of(self, subnet: str) -> str:
+        """Return the node that has a subnet of the pool, "" for none."""
+        return self.owners.get(self.pool.number_of(subnet), "")
+
+
+class Misfit(Enum):
+    """Why a node cannot have a subnet that somebody wants for it."""
+
+    SIZE = "another prefix length"
+    OUTSIDE = "not in the cluster CIDR"
+    OTHER = "the node has another one"
+    TAKEN = "another node has it"
+
+
+def misfit(
+    pool: Pool, subnet: str, name: str, kept: str, owner_of: Callable[[str], str]
+) -> Misfit | None:
+    """Return why node `name` cannot have `subnet`, None if it can.
+
+    `kept` is what is recorded for it, `owner_of` tells who has a subnet of the pool; "" is none.
+    """
+    if split_cidr(subnet)[1] != pool.node_prefix:
+        return Misfit.SIZE
+    if not pool.holds(pool.number_of(subnet)):
+        return Misfit.OUTSIDE
+    if kept not in ("", subnet):
+        return Misfit.OTHER
+    return Misfit.TAKEN if owner_of(subnet) not in ("", name) else None
+
 
 def _check_pin(family: _Family, host: InventoryHost, pin: str, problems: Problems) -> int | None:
     """Return the number of a host's pinned subnet, or None when it cannot have it."""
     suffix, pool, kept = family.suffix, family.pool, family.kept
     label = f"{host.name}: podnet_subnet{suffix}: {pin}"
-    if split_cidr(pin)[1] != pool.node_prefix:
+    wrong = misfit(pool, pin, host.name, kept.get(host.name, ""), family.owner_of)
+    if wrong is Misfit.SIZE:
         problems.add(f"{label} is not a /{pool.node_prefix} (podnet_node_prefix{suffix})")
-        return None
-    number = pool.number_of(pin)
-    if not pool.holds(number):
+    elif wrong is Misfit.OUTSIDE:
         problems.add(f"{label} is outside podnet_cluster_cidr{suffix} {family.cidr}")
-        return None
-    if host.name in kept and kept[host.name] != pin:
+    elif wrong is Misfit.OTHER:
         problems.add(
             f"{label}, but the node has {kept[host.name]} in {family.path}: take the"
             " pin away, or delete the node's line there, which renumbers its pods"
         )
-        return None
-    owner = family.owners.get(number, host.name)
-    if owner != host.name:
+    elif wrong is Misfit.TAKEN:
+        owner = family.owner_of(pin)
         way_out = (
             "choose another one"
             if owner in family.present
             else "choose another one, or release it with podnet_release (it left the inventory)"
         )
         problems.add(f"{label} belongs to {owner}: {way_out}")
-        return None
-    return number
+    return None if wrong else pool.number_of(pin)
 
 
 def after(values: Mapping[str, Any], before: Allocations, nodes: Mapping[str, Node]) -> Allocations:
