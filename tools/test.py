@@ -46,6 +46,12 @@ LONGEST = (
 #: one that gets no CPU drops some.
 ALONE: tuple[str, ...] = ()
 
+#: What chooses a scenario's kernel and its length (molecule/kernels), and so is no accident.
+CHOICES = ("PODNET_SUITE", "PODNET_KERNELS")
+
+#: Seconds that a scenario may take; all switches on emulated processors take longer.
+SCENARIO_TIMEOUT, ALL_KERNELS_TIMEOUT = 2000.0, 7200.0
+
 #: How a part is asked to end, and seconds to wait: an interrupted lab clears up after itself.
 PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
@@ -191,7 +197,7 @@ def molecule_parts(names: Sequence[str], state: Path) -> list[Part]:
                 argv,
                 scenario=name,
                 alone=name in ALONE,
-                timeout=2000,
+                timeout=ALL_KERNELS_TIMEOUT if "PODNET_KERNELS" in os.environ else SCENARIO_TIMEOUT,
                 environment=environment,
             )
         )
@@ -441,7 +447,11 @@ def environment(home: Path) -> dict[str, str]:
     )
     dropped += ("GIT_", "PY_COLORS", "FORCE_COLOR", "PYTHONPATH", "PYTHONHOME", "LANGUAGE")
     dropped += ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key in CHOICES or not key.startswith(dropped)
+    }
     system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return kept | {
         "PATH": f"{BIN}:{system}",

@@ -142,6 +142,18 @@ def test_the_callers_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch
     assert "/usr/sbin" in shown["PATH"]
 
 
+def test_what_is_chosen_for_a_scenario_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `make test-kernels` would try one kernel, and the short list, three times."""
+    makefile = (runner.ROOT / "Makefile").read_text()
+    scenario = "".join(path.read_text() for path in (runner.ROOT / "molecule/kernels").glob("*.*"))
+    for name in runner.CHOICES:
+        assert f"{name}=" in makefile
+        assert name in scenario
+        monkeypatch.setenv(name, "chosen")
+    found = runner.environment(Path("/nowhere"))
+    assert {found.get(name) for name in runner.CHOICES} == {"chosen"}
+
+
 def test_a_scenario_that_fails_beside_others_is_run_once_more_alone(
     logs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
