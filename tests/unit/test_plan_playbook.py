@@ -319,6 +319,13 @@ def test_a_clusters_pod_cidrs_both_ways(project: Project) -> None:
     lines = script.read_text().splitlines()
     assert len([one for one in lines if one.startswith("kubectl patch node n")]) == 3
     subprocess.run(["sh", "-n", str(script)], check=True)
+    nowhere = project.directory / "nowhere"
+    told = project.play(
+        "-e", f"podnet_kubernetes_patch={nowhere}/patch.sh", playbook="export_kubernetes.yml"
+    )
+    assert told.returncode != 0
+    said = " ".join(told.stdout.split())
+    assert f"podnet_kubernetes_patch: {nowhere} is no directory on the controller" in said, said
 
 
 def test_a_cluster_gets_no_subnets_that_are_not_kept(project: Project) -> None:
