@@ -13,6 +13,7 @@ from typing import Any
 # Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from podnet.backends.planners import PLANNERS
 from podnet.run import matrix
 
 
@@ -32,7 +33,9 @@ def probe_report(
     `made` and `probed` name the registered variables with each host's pod and what it probed.
     """
     plan = json.loads(document) if isinstance(document, str) else document
-    found = matrix.report(plan, _results(hostvars, hosts, made), _results(hostvars, hosts, probed))
+    made_by, probed_by = (_results(hostvars, hosts, name) for name in (made, probed))
+    suspect = PLANNERS[plan["backend"]].suspect(plan)
+    found = matrix.report(plan, made_by, probed_by, suspect)
     return {"lines": found.lines, "failures": found.failures}
 
 

@@ -65,6 +65,10 @@ class Planner(ABC):
         """
         return Findings([], [])
 
+    def suspect(self, settings: Mapping[str, Any]) -> str:
+        """Return what to try where ICMP passes between pods and TCP does not, "" for nothing."""
+        return ""
+
     @abstractmethod
     def described(self, plan: Plan) -> str:
         """Return the backend with its settings, for a line of text."""

@@ -126,6 +126,16 @@ def mtu(value: object) -> str:
         raise ValueError("must be auto, portable, or a number of bytes from 576 to 65535") from None
 
 
+def pairs(value: object) -> str:
+    """Read podnet_probe_pairs: "all", "ring", or a number of hosts, as text."""
+    if isinstance(value, str) and value in ("all", "ring"):
+        return str(value)
+    try:
+        return str(integer(1, 999999)(value))
+    except ValueError:
+        raise ValueError("must be all, ring, or a number of hosts from 1 to 999999") from None
+
+
 def address(family: int) -> Callable[[Any], tuple[str, int | None]]:
     """Make a check for a node's address, with or without "/length".
 

@@ -168,6 +168,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_manage_neighbours", False, "bool", c.boolean,
              "raise the kernel's limits of its neighbour tables where peers and pods need more",
              per_host=True),
+    Variable("podnet_probe_pairs", "all", "raw", c.pairs,
+             "whom each host asks in verify.yml: all; ring, the host before it and the one after"
+             " it; or a number of others, chosen by chance"),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
              "IPv4 address outside that verify.yml reaches from a pod", per_host=True),
     Variable("podnet_probe_outside6", "", "str", c.optional(c.address(6)),

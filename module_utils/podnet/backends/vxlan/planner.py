@@ -57,6 +57,15 @@ class VxlanPlanner(Planner):
             found.notes.extend(unknown_notes(group, hosts))
         return found
 
+    def suspect(self, settings: Mapping[str, Any]) -> str:
+        """Name checksums, which NICs, drivers and hypervisors spoil in what is encapsulated."""
+        return (
+            "Where ICMP passes and TCP does not, a firewall between the nodes may drop it, or a "
+            "NIC, its driver or a hypervisor spoils checksums of what VXLAN carries. For the latter"
+            f" try on all hosts: ethtool -K {settings['device']} tx-checksum-ip-generic off. If "
+            "that helps, podnet_vxlan_tx_checksum: off keeps it so."
+        )
+
     def described(self, plan: Plan) -> str:
         """Return VNI, port, device, and whether there are plain routes."""
         own = plan.settings
