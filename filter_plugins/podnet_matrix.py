@@ -34,7 +34,7 @@ def probe_report(
     """
     plan = json.loads(document) if isinstance(document, str) else document
     made_by, probed_by = (_results(hostvars, hosts, name) for name in (made, probed))
-    suspect = PLANNERS[plan["backend"]].suspect(plan)
+    suspect = PLANNERS[plan["backend"]].suspect.format(device=plan.get("device"))
     found = matrix.report(plan, made_by, probed_by, suspect)
     return {"lines": found.lines, "failures": found.failures}
 

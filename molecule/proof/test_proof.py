@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.scenario.cluster import Cluster
+from tests.scenario.furnish import furnish
 from tests.traffic import Traffic
 
 _UNDER = (
@@ -96,6 +97,37 @@ def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None
     assert "host -> n1, n3: " in run.message
     assert "while pods get answers over the same way" in run.message
     cluster.demand_equal(before, cluster.snapshots())
+
+
+def feature(cluster: Cluster, host: str) -> str:
+    shown = cluster.on(host, "ethtool", "-k", "flannel.1")
+    [line] = [one for one in shown.splitlines() if "tx-checksum-ip-generic" in one]
+    return line.split()[1]
+
+
+def test_checksums_are_left_to_processors_where_it_is_said(cluster: Cluster) -> None:
+    off = ("-e", "podnet_vxlan_tx_checksum=off")
+    assert feature(cluster, "n1") == "on"
+    run = cluster.site("--check", "--diff", *off)
+    assert "device flannel.1 tx-checksum-ip-generic off" in run.output
+    assert feature(cluster, "n1") == "on"
+    assert cluster.site(*off).changed_hosts == set(cluster.hosts)
+    assert cluster.site(*off).changed_hosts == set()
+    cluster.verify(*off)
+    # Drift, and a boot without the controller.
+    cluster.on("n2", "ethtool", "-K", "flannel.1", "tx-checksum-ip-generic", "on")
+    assert cluster.site(*off).changed_hosts == {"n2"}
+    cluster.lab.reboot("n3")
+    cluster.on("n3", "systemctl", "is-system-running", "--wait", ok=False)
+    furnish(cluster.lab, "n3")
+    assert {feature(cluster, host) for host in cluster.hosts} == {"off"}
+    # By itself nothing is changed back, and `on` is a word, too.
+    assert feature(cluster, "n1") == "off"
+    cluster.site()
+    assert feature(cluster, "n1") == "off"
+    assert cluster.site("-e", "podnet_vxlan_tx_checksum=on").changed_hosts == set(cluster.hosts)
+    assert {feature(cluster, host) for host in cluster.hosts} == {"on"}
+    cluster.site()
 
 
 @pytest.mark.parametrize(

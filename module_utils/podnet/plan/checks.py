@@ -113,6 +113,16 @@ def word(*allowed: str) -> Callable[[Any], str]:
     return check
 
 
+def switch(other: str) -> Callable[[Any], str]:
+    """Make a check for on, off or the word `other`, as text; YAML reads on and off as booleans."""
+    check = word(other, "on", "off")
+
+    def switched(value: object) -> str:
+        return check(("off", "on")[value] if isinstance(value, bool) else value)
+
+    return switched
+
+
 def mtu(value: object) -> str:
     """Read podnet_mtu: "auto", "portable", or a number of bytes, as text.
 

@@ -67,6 +67,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_vxlan_device", "flannel.{{ podnet_vxlan_vni }}", "str",
              c.optional(c.interface),
              "name of the VXLAN device; flannel's own by default"),
+    Variable("podnet_vxlan_tx_checksum", "keep", "raw", c.switch("keep"),
+             "off where a NIC, driver or hypervisor spoils checksums of TCP and UDP inside VXLAN:"
+             " processors fill them in (tx-checksum-ip-generic of the VXLAN device); on; or keep,"
+             " as it is", per_host=True),
     Variable("podnet_wireguard_port", 51820, "int", c.integer(1, 65535), "UDP port of WireGuard"),
     Variable("podnet_wireguard_device", "flannel-wg", "str", c.interface,
              "name of the WireGuard device"),

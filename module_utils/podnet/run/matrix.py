@@ -76,7 +76,7 @@ def report(
 
     `document` is the plan, `made` and `probed` are host -> result of ``podnet_probe`` with
     ``state=present`` and ``state=probed`` (None where a host gave none). `suspect` is what to say
-    where small packets pass and TCP does not (Planner.suspect).
+    where ICMP passes and TCP does not (Planner.suspect).
     """
     hosts = [host for host in made if host in _names(document)]
     targets = pods(made)
