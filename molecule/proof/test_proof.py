@@ -5,7 +5,10 @@ names what does not pass, and takes nobody's silence to ping for a fault.
 from __future__ import annotations
 
 import contextlib
+import json
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,15 +80,24 @@ def test_a_few_pairs_are_asked_where_there_are_many_hosts(cluster: Cluster) -> N
     assert "must be all, ring, or a number of hosts" in run.message
 
 
-def test_a_way_that_loses_packets_is_slow(cluster: Cluster) -> None:
+def test_a_way_that_loses_packets_is_slow(cluster: Cluster, tmp_path: Path) -> None:
     lossy = _UNDER.format("meta length > 1000 numgen inc mod 8 == 0")
     with ruled(cluster, lossy, ("n3",)):
-        run = cluster.verify(ok=False)
+        run = cluster.verify("-e", f"podnet_report_dir={tmp_path}/results", ok=False)
     told = run.message.partition("not proven")[2]
     assert "n3 <- every other host (pod IPv4): TCP sent " in told or "n1 -> n3 (pod IPv4): " in told
     assert "segments again: packets are lost" in told
     assert "n1 -> n2" not in told
-    cluster.verify()
+    # Machines read the same.
+    found = json.loads((tmp_path / "results/podnet-verify.json").read_text())
+    assert {one["word"] for one in found["results"]} == {"ok", "slow"}
+    assert {one["to"] for one in found["results"] if one["word"] == "slow"} == {"n3"}
+    cases = ET.parse(tmp_path / "results/podnet-verify.xml").getroot().iter("testcase")
+    assert len([*cases]) == len(found["results"])
+    shown = (tmp_path / "results/podnet-verify.prom").read_text()
+    assert 'podnet_verify_ok{network="podnet"} 0' in shown
+    cluster.verify("-e", f"podnet_report_dir={tmp_path}/results")
+    assert json.loads((tmp_path / "results/podnet-verify.json").read_text())["ok"] is True
 
 
 def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None:

@@ -175,6 +175,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_probe_pairs", "all", "raw", c.pairs,
              "whom each host asks in verify.yml: all; ring, the host before it and the one after"
              " it; or a number of others, chosen by chance"),
+    Variable("podnet_report_dir", "", "str", c.optional(c.absolute_path),
+             "directory on the controller to which verify.yml writes its results as JSON, JUnit and"
+             " for Prometheus"),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
              "IPv4 address outside that verify.yml reaches from a pod", per_host=True),
     Variable("podnet_probe_outside6", "", "str", c.optional(c.address(6)),

@@ -78,11 +78,8 @@ def report(
     ``state=present`` and ``state=probed`` (None where a host gave none). `suspect` is what to say
     where ICMP passes and TCP does not (Planner.suspect).
     """
-    hosts = [host for host in made if host in _names(document)]
-    targets = pods(made)
-    absent = {host: reason for host in hosts if (reason := _why_not(made[host], probed.get(host)))}
-    cells = _failed_cells(hosts, absent, probed)
-    seen = _Seen(targets, absent, cells, probed)
+    seen = Seen.of(document, made, probed)
+    hosts, targets, absent, cells = seen.hosts, seen.targets, seen.absent, seen.cells
     lines = [_headline(document, hosts, targets)]
     if any("peers" in (probed.get(host) or {}) for host in hosts):
         asked_ways, most = len(seen.ways()), len(targets) * (len(targets) - 1)
@@ -141,17 +138,28 @@ def _why_not(made: Any, probed: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """All results, sorted.
 
-    `targets` is what `pods` returns. `absent` maps hosts without results to the reason. `cells` are
-    the failures, `probed` the raw results by host.
+    `hosts` are those of the run that are in the plan. `targets` is what `pods` returns. `absent`
+    maps hosts without results to the reason. `cells` are the failures, `probed` the raw results by
+    host.
     """
 
+    hosts: Sequence[str]
     targets: Mapping[str, Mapping[str, Any]]
     absent: Mapping[str, str]
     cells: _Cells
     probed: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, document: Mapping[str, Any], made: Mapping[str, Any], probed: Mapping[str, Any]
+    ) -> Seen:
+        """Sort the results of all hosts; the arguments are those of `report`."""
+        hosts = [host for host in made if host in _names(document)]
+        absent = {one: reason for one in hosts if (reason := _why_not(made[one], probed.get(one)))}
+        return cls(hosts, pods(made), absent, _failed_cells(hosts, absent, probed), probed)
 
     def has_asked(self, source: str, node: str) -> bool:
         """Whether `source` asked `node`; one without results counts as if it had."""
@@ -209,7 +217,7 @@ def _headline(document: Mapping[str, Any], hosts: Sequence[str], targets: Mappin
     )
 
 
-def _table(hosts: Sequence[str], seen: _Seen) -> list[str]:
+def _table(hosts: Sequence[str], seen: Seen) -> list[str]:
     rows = [["from", "to:", *hosts, "gateway", "outside"]]
     for source in hosts:
         for kind in ("pod", "host"):
@@ -220,7 +228,7 @@ def _table(hosts: Sequence[str], seen: _Seen) -> list[str]:
                 elif source in seen.absent or node not in seen.targets:
                     row.append("?")
                 else:
-                    families = _families(seen.targets[source], seen.targets[node])
+                    families = common_families(seen.targets[source], seen.targets[node])
                     row.append(_word(seen.cells.get((source, kind, node), ()), families))
             row += _edge(source, kind, seen)
             rows.append(row)
@@ -236,19 +244,20 @@ def _table(hosts: Sequence[str], seen: _Seen) -> list[str]:
     return lines
 
 
-def _edge(source: str, kind: str, seen: _Seen) -> list[str]:
+def _edge(source: str, kind: str, seen: Seen) -> list[str]:
     """Return the cells for the pod's gateway and the outside."""
     if kind == "host":
         return ["-", "-"]
     if source in seen.absent:
         return ["?", "?"]
-    families = _families(seen.targets[source], seen.targets[source])
+    families = common_families(seen.targets[source], seen.targets[source])
     gateway = _word(seen.cells.get((source, "gateway", source), ()), families)
     outside = "no" if (source, "outside", "") in seen.cells else "ok"
     return [gateway, outside if seen.probed[source].get("outside") else "-"]
 
 
-def _families(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[int]:
+def common_families(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[int]:
+    """Return the families (4, 6) in which both pods have an address."""
     keys = {4: "address", 6: "address6"}
     return [family for family, key in keys.items() if one[key] and other[key]]
 
@@ -269,7 +278,7 @@ class _Fault(NamedTuple):
     what: str
 
 
-def _sentences(seen: _Seen) -> list[str]:
+def _sentences(seen: Seen) -> list[str]:
     """Return a line for each direction and reason; senders and families that fail alike share it.
 
     A line names the direction, who sends (pod, host), and the family. A host that fails alike with
