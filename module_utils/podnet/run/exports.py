@@ -17,6 +17,15 @@ from . import matrix
 
 SCHEMA = 1
 
+#: Gauges for Prometheus, after `podnet_verify_`, and what they mean.
+METRICS = {
+    "ok": "1 if every host was probed and nothing failed.",
+    "time_seconds": "When the network was proven, in seconds since 1970.",
+    "results": "What was asked of whom, by its result.",
+    "failed": "What does not work.",
+    "not_probed": "A host that gave no results.",
+}
+
 
 def results(
     document: Mapping[str, Any],
@@ -162,22 +171,20 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
         ({"kind": kind, "result": result}, number)
         for (kind, result), number in sorted(counts.items())
     ]
-    absent = [({"host": host}, 1) for host in found["not_probed"]]
+    values: dict[str, list[tuple[dict[str, str], int]]] = {
+        "ok": [({}, int(found["ok"]))],
+        "time_seconds": [({}, found["time"])],
+        "results": counted,
+        "failed": failed,
+        "not_probed": [({"host": host}, 1) for host in found["not_probed"]],
+    }
     lines: list[str] = []
-    for name, meaning, values in (
-        ("ok", "1 if every host was probed and nothing failed.", [({}, int(found["ok"]))]),
-        (
-            "time_seconds",
-            "When the network was proven, in seconds since 1970.",
-            [({}, found["time"])],
-        ),
-        ("results", "What was asked of whom, by its result.", counted),
-        ("failed", "What does not work.", failed),
-        ("not_probed", "A host that gave no results.", absent),
-    ):
+    for name, meaning in METRICS.items():
         lines += [f"# HELP podnet_verify_{name} {meaning}", f"# TYPE podnet_verify_{name} gauge"]
-        for labels, value in values:
-            lines.append(f"podnet_verify_{name}{_labels({'network': network, **labels})} {value}")
+        lines += [
+            f"podnet_verify_{name}{_labels({'network': network, **labels})} {value}"
+            for labels, value in values[name]
+        ]
     return "\n".join(lines) + "\n"
 
 
