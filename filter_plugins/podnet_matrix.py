@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 # Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet.run import matrix
+from podnet.backends.planners import PLANNERS
+from podnet.run import exports, matrix
 
 
 def probe_targets(hostvars: Mapping[str, Any], hosts: Sequence[str], made: str) -> str:
@@ -32,8 +34,19 @@ def probe_report(
     `made` and `probed` name the registered variables with each host's pod and what it probed.
     """
     plan = json.loads(document) if isinstance(document, str) else document
-    found = matrix.report(plan, _results(hostvars, hosts, made), _results(hostvars, hosts, probed))
+    made_by, probed_by = (_results(hostvars, hosts, name) for name in (made, probed))
+    suspect = PLANNERS[plan["backend"]].suspect.format(device=plan.get("device"))
+    found = matrix.report(plan, made_by, probed_by, suspect)
     return {"lines": found.lines, "failures": found.failures}
+
+
+def probe_files(
+    hostvars: Mapping[str, Any], hosts: Sequence[str], document: Any, made: str, probed: str
+) -> list[dict[str, str]]:
+    """Return the results for machines as ``{name, content}``; arguments as of `probe_report`."""
+    plan = json.loads(document) if isinstance(document, str) else document
+    made_by, probed_by = (_results(hostvars, hosts, name) for name in (made, probed))
+    return list(exports.files(exports.results(plan, made_by, probed_by, int(time.time()))))
 
 
 def _results(hostvars: Mapping[str, Any], hosts: Sequence[str], name: str) -> dict[str, Any]:
@@ -45,4 +58,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"podnet_probe_targets": probe_targets, "podnet_probe_report": probe_report}
+        return {
+            "podnet_probe_targets": probe_targets,
+            "podnet_probe_report": probe_report,
+            "podnet_probe_files": probe_files,
+        }

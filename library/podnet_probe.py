@@ -12,9 +12,11 @@ description:
   - Makes a temporary pod through the CNI configuration of this host, by running its plugins, and
     asks from this pod and from the host whether other hosts' pods answer.
   - All targets are asked at once, at 84 bytes and at the pods' MTU, by ICMP and ICMPv6 echo, by
-    UDP and by TCP, with the don't-fragment bit set. A responder in each pod answers UDP and TCP; it
+    UDP and by TCP, with the don't-fragment bit set. From pod to pod, TCP also carries 256 KiB there
+    and back, 16 such exchanges of a host at a time. A responder in each pod answers UDP and TCP. It
     ends with the pod, or by itself after 15 minutes, and takes the pod away then.
-  - A pair works when UDP and TCP work at both sizes. Silence of ICMP alone is a note.
+  - A pair works when UDP and TCP work at both sizes, and TCP with many bytes, of which it sends
+    less than a twentieth again. Silence of ICMP alone is a note.
   - The role podnet_verify uses the three states one after the other on all hosts.
 options:
   state:
@@ -41,6 +43,12 @@ options:
         C(address), C(address6), C(mtu), C(udp) and C(tcp). The host's own entry is skipped.
     type: json
     default: '{}'
+  pairs:
+    description:
+      - With O(state=probed), whom of O(targets) to ask. V(all); V(ring), the one before this host
+        and the one after it; or a number of others, chosen by chance.
+    type: str
+    default: all
   outside:
     description:
       - Addresses outside the pod network that a pod must reach with the host's address.
@@ -104,6 +112,11 @@ answered:
   description: How many of these were answered.
   returned: when O(state=probed), except in check mode
   type: int
+peers:
+  description: The nodes whose pods were asked, in the order of O(targets).
+  returned: when O(state=probed), except in check mode
+  type: list
+  elements: str
 failures:
   description:
     - What does not work, an entry for each target and family. C(kind) is C(pod) (from
@@ -145,6 +158,7 @@ def argument_spec() -> dict[str, Any]:
         "node": {"type": "str"},
         "name": {"type": "str"},
         "targets": {"type": "json", "default": "{}"},
+        "pairs": {"type": "str", "default": "all"},
         "outside": {"type": "list", "elements": "str", "default": []},
     }
 
@@ -173,9 +187,11 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
         return {"changed": True, "pod": pod}
     pod = probe_pod.read(plan.name)
     addresses, notes = questions.outside_addresses(plan, pod, options["outside"])
-    seen = questions.probe(options["node"], pod, targets, addresses, options["outside"])
+    peers = questions.asked_nodes(options["node"], targets, options["pairs"])
+    chosen = {name: targets[name] for name in peers}
+    seen = questions.probe(options["node"], pod, chosen, addresses, options["outside"])
     seen["notes"] = notes + seen["notes"]
-    return dict(seen, changed=False)
+    return dict(seen, peers=peers, changed=False)
 
 
 def main() -> None:

@@ -5,11 +5,15 @@ names what does not pass, and takes nobody's silence to ping for a fault.
 from __future__ import annotations
 
 import contextlib
+import json
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.scenario.cluster import Cluster
+from tests.scenario.furnish import furnish
 from tests.traffic import Traffic
 
 _UNDER = (
@@ -58,9 +62,42 @@ def test_tcp_that_is_broken_inside_vxlan_is_named(cluster: Cluster) -> None:
     with ruled(cluster, _NO_TCP_INSIDE, ("n2",)):
         run = cluster.verify(ok=False)
     assert run.status != 0
-    for pair in ("n1 -> n2", "n2 -> n1", "n3 -> n2", "n2 -> n3"):
-        assert f"{pair} (pod IPv4, host IPv4): TCP: no reply; UDP and ICMP pass" in run.message
-    assert "n1 -> n3" not in run.message.partition("not proven")[2]
+    told = run.message.partition("not proven")[2]
+    fault = "(pod IPv4, host IPv4): TCP: no reply; UDP and ICMP pass"
+    assert f"n2 <-> every other host {fault}" in told
+    assert "n1 -> n3" not in told
+    # What it may be besides a firewall, and the variable that keeps the cure.
+    assert "ethtool -K flannel.1 tx-checksum-ip-generic off" in told
+    assert "podnet_vxlan_tx_checksum: off" in told
+
+
+def test_a_few_pairs_are_asked_where_there_are_many_hosts(cluster: Cluster) -> None:
+    run = cluster.verify("-e", "podnet_probe_pairs=1")
+    assert "3 of 6 ways between hosts were asked (podnet_probe_pairs)" in run.message
+    cluster.verify("-e", "podnet_probe_pairs=ring")
+    run = cluster.verify("-e", "podnet_probe_pairs=some", ok=False)
+    assert "podnet_probe_pairs" in run.message
+    assert "must be all, ring, or a number of hosts" in run.message
+
+
+def test_a_way_that_loses_packets_is_slow(cluster: Cluster, tmp_path: Path) -> None:
+    lossy = _UNDER.format("meta length > 1000 numgen inc mod 8 == 0")
+    with ruled(cluster, lossy, ("n3",)):
+        run = cluster.verify("-e", f"podnet_report_dir={tmp_path}/results", ok=False)
+    told = run.message.partition("not proven")[2]
+    assert "n3 <- every other host (pod IPv4): TCP sent " in told or "n1 -> n3 (pod IPv4): " in told
+    assert "segments again: packets are lost" in told
+    assert "n1 -> n2" not in told
+    # Machines read the same.
+    found = json.loads((tmp_path / "results/podnet-verify.json").read_text())
+    assert {one["word"] for one in found["results"]} == {"ok", "slow"}
+    assert {one["to"] for one in found["results"] if one["word"] == "slow"} == {"n3"}
+    cases = ET.parse(tmp_path / "results/podnet-verify.xml").getroot().iter("testcase")
+    assert len([*cases]) == len(found["results"])
+    shown = (tmp_path / "results/podnet-verify.prom").read_text()
+    assert 'podnet_verify_ok{network="podnet"} 0' in shown
+    cluster.verify("-e", f"podnet_report_dir={tmp_path}/results")
+    assert json.loads((tmp_path / "results/podnet-verify.json").read_text())["ok"] is True
 
 
 def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None:
@@ -72,6 +109,37 @@ def test_silence_to_ping_and_closed_hosts_are_no_fault(cluster: Cluster) -> None
     assert "host -> n1, n3: " in run.message
     assert "while pods get answers over the same way" in run.message
     cluster.demand_equal(before, cluster.snapshots())
+
+
+def feature(cluster: Cluster, host: str) -> str:
+    shown = cluster.on(host, "ethtool", "-k", "flannel.1")
+    [line] = [one for one in shown.splitlines() if "tx-checksum-ip-generic" in one]
+    return line.split()[1]
+
+
+def test_checksums_are_left_to_processors_where_it_is_said(cluster: Cluster) -> None:
+    off = ("-e", "podnet_vxlan_tx_checksum=off")
+    assert feature(cluster, "n1") == "on"
+    run = cluster.site("--check", "--diff", *off)
+    assert "device flannel.1 tx-checksum-ip-generic off" in run.output
+    assert feature(cluster, "n1") == "on"
+    assert cluster.site(*off).changed_hosts == set(cluster.hosts)
+    assert cluster.site(*off).changed_hosts == set()
+    cluster.verify(*off)
+    # Drift, and a boot without the controller.
+    cluster.on("n2", "ethtool", "-K", "flannel.1", "tx-checksum-ip-generic", "on")
+    assert cluster.site(*off).changed_hosts == {"n2"}
+    cluster.lab.reboot("n3")
+    cluster.on("n3", "systemctl", "is-system-running", "--wait", ok=False)
+    furnish(cluster.lab, "n3")
+    assert {feature(cluster, host) for host in cluster.hosts} == {"off"}
+    # By itself nothing is changed back, and `on` is a word, too.
+    assert feature(cluster, "n1") == "off"
+    cluster.site()
+    assert feature(cluster, "n1") == "off"
+    assert cluster.site("-e", "podnet_vxlan_tx_checksum=on").changed_hosts == set(cluster.hosts)
+    assert {feature(cluster, host) for host in cluster.hosts} == {"on"}
+    cluster.site()
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,32 @@ def asked(*silent: str, **reasons: str) -> list[Asked]:
     return found
 
 
+def bulk(error: str = "", again: int = 0) -> Asked:
+    return Asked("tcp", True, 1450, error, "", 262144, 190, again)
+
+
 @pytest.mark.parametrize(
     ("answers", "word", "fault"),
     [
+        ([*asked(), bulk()], "ok", ""),
+        ([*asked(), bulk(again=9)], "ok", ""),
+        (
+            [*asked(), bulk(again=20)],
+            "slow",
+            "TCP sent 20 of 190 segments again: packets are lost",
+        ),
+        (
+            [*asked("icmp"), bulk("stops after 31 KiB")],
+            "bulk",
+            "256 KiB over TCP: stops after 31 KiB; short exchanges pass",
+        ),
+        # A bulk is not asked where a short exchange fails, and says nothing more.
+        ([*asked("tcp"), bulk("no reply")], "no-tcp", "TCP: no reply; UDP and ICMP pass"),
+        (
+            [*asked("udp full"), bulk("stops after 0 KiB")],
+            "small",
+            "full size (1450 bytes): no reply; small is ok",
+        ),
         (asked(), "ok", ""),
         (asked("icmp"), "ok", ""),
         (asked("icmp full"), "ok", ""),

@@ -135,6 +135,93 @@ def test_a_fault_of_one_direction_says_so() -> None:
     ]
 
 
+def told(hosts: int, failing: set[tuple[int, int]], **peers: list[str]) -> list[str]:
+    """Return what is said when these ways of `hosts` hosts fail, for pods and hosts alike."""
+    made = {f"n{number}": pod(number) for number in range(1, hosts + 1)}
+    probed = {}
+    for source in range(1, hosts + 1):
+        mine = [node for node in range(1, hosts + 1) if (source, node) in failing]
+        probed[f"n{source}"] = asked(
+            *(
+                failure(kind, f"n{node}", f"10.244.{node}.5", "no")
+                for node in mine
+                for kind in ("pod", "host")
+            )
+        )
+        if f"n{source}" in peers:
+            probed[f"n{source}"]["peers"] = peers[f"n{source}"]
+    return matrix.report(DOCUMENT, made, probed).failures
+
+
+ALL_FOUR = {(one, other) for one in range(1, 5) for other in range(1, 5) if one != other}
+WHO = "(pod IPv4, host IPv4): nothing passes"
+
+
+@pytest.mark.parametrize(
+    ("failing", "lines"),
+    [
+        (ALL_FOUR, [f"every host -> every other {WHO}"]),
+        ({way for way in ALL_FOUR if 2 in way}, [f"n2 <-> every other host {WHO}"]),
+        (
+            {way for way in ALL_FOUR if way[1] == 2},
+            [
+                "n2 <- every other host (pod IPv4): nothing passes; the other direction works",
+                "n2 <- every other host (host IPv4): nothing passes",
+            ],
+        ),
+        (
+            {way for way in ALL_FOUR if way[0] == 2},
+            [
+                "n2 -> every other host (pod IPv4): nothing passes; the other direction works",
+                "n2 -> every other host (host IPv4): nothing passes",
+            ],
+        ),
+        (
+            {way for way in ALL_FOUR if 2 in way} | {(1, 3), (3, 1)},
+            [f"n2 <-> every other host {WHO}", f"n1 -> n3 {WHO}", f"n3 -> n1 {WHO}"],
+        ),
+        # Two of three others: not all.
+        (
+            {(1, 2), (2, 1), (2, 3), (3, 2)},
+            [f"n1 -> n2 {WHO}", f"n2 -> n1 {WHO}", f"n2 -> n3 {WHO}", f"n3 -> n2 {WHO}"],
+        ),
+    ],
+)
+def test_what_fails_alike_is_said_once(failing: set[tuple[int, int]], lines: list[str]) -> None:
+    assert told(4, failing) == lines
+
+
+def test_pairs_that_were_not_asked_prove_nothing() -> None:
+    ring = {"n1": ["n2", "n4"], "n2": ["n1"], "n3": ["n4"], "n4": ["n1", "n3"]}
+    assert told(4, {(1, 2)}, **ring) == [
+        "n1 -> n2 (pod IPv4): nothing passes; n2 -> n1 works",
+        "n1 -> n2 (host IPv4): nothing passes",
+    ]
+    # n3 was asked by nobody but n4.
+    assert told(4, {(4, 3)}, **{**ring, "n3": []}) == [f"n4 -> n3 {WHO}"]
+    made = {f"n{number}": pod(number) for number in range(1, 5)}
+    probed = {name: {**asked(), "peers": peers} for name, peers in ring.items()}
+    found = matrix.report(DOCUMENT, made, probed)
+    assert found.failures == []
+    assert found.lines[1] == "6 of 12 ways between hosts were asked (podnet_probe_pairs)"
+    assert found.lines[3:6] == [
+        "from  to:   n1  n2  n3  n4  gateway  outside",
+        "n1    pod   -   ok  -   ok  ok       ok",
+        "n1    host  -   ok  -   ok  -        -",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "cure"),
+    [("ping", True), ("no-tcp", True), ("bulk", True), ("no", False), ("small", False)],
+)
+def test_suspects_are_named_where_tcp_alone_fails(word: str, cure: bool) -> None:
+    made = {"n1": pod(1), "n2": pod(2)}
+    probed = {"n1": asked(failure("pod", "n2", "10.244.2.5", word)), "n2": asked()}
+    found = matrix.report(DOCUMENT, made, probed, "Try this.")
+    assert ("Try this." in found.failures) is cure
+
+
 @pytest.mark.parametrize(
     ("made", "probed", "reason"),
     [
@@ -156,7 +243,9 @@ def test_many_hosts_print_failing_pairs_only() -> None:
     names = [f"n{number}" for number in range(1, 61)]
     made = {name: pod(number) for number, name in enumerate(names)}
     probed = {
-        name: asked(*(failure("pod", other, "10.244.9.5", "no") for other in names[:4]))
+        name: asked(
+            *(failure("pod", other, "10.244.9.5", "no", f"as {name} says") for other in names[:4])
+        )
         for name in names
     }
     found = matrix.report(DOCUMENT, made, probed)

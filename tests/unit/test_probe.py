@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from podnet.core.errors import PodnetError
 from podnet.probe import questions
 from podnet.probe.icmp import Answer
 from podnet.probe.probe_pod import Pod
@@ -24,6 +25,7 @@ def test_questions() -> None:
     asked = [
         (one.kind, one.node, one.probe.protocol, one.probe.address, one.probe.port, one.probe.size)
         for one in questions.questions("n1", POD, TARGETS, [OUTSIDE])
+        if not one.probe.bulk
     ]
     assert asked == [
         ("gateway", "n1", "icmp", "10.244.0.1", 0, 84),
@@ -39,6 +41,49 @@ def test_questions() -> None:
         ("outside", "", "icmp", OUTSIDE, 0, 84),
         ("outside-host", "", "icmp", OUTSIDE, 0, 84),
     ]
+
+
+def test_each_pod_sends_a_bulk_to_each_other_one() -> None:
+    bulks = [
+        (one.kind, one.node, one.probe.address, one.probe.port, one.probe.bulk)
+        for one in questions.questions("n1", POD, TARGETS, [OUTSIDE])
+        if one.probe.bulk
+    ]
+    assert bulks == [("pod", "n2", "10.244.1.5", 5001, 262144)]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "asked"),
+    [
+        ("all", ["n1", "n2", "n4", "n5"]),
+        ("ring", ["n2", "n4"]),
+        ("9", ["n1", "n2", "n4", "n5"]),
+    ],
+)
+def test_whom_a_host_asks(pairs: str, asked: list[str]) -> None:
+    assert questions.asked_nodes("n3", ["n1", "n2", "n3", "n4", "n5"], pairs) == asked
+
+
+def test_a_ring_is_closed_and_asked_both_ways() -> None:
+    names = ["n1", "n2", "n3", "n4"]
+    ways = {(one, other) for one in names for other in questions.asked_nodes(one, names, "ring")}
+    assert ways == {(other, one) for one, other in ways}
+    assert len(ways) == 8
+    assert questions.asked_nodes("n1", ["n1", "n2"], "ring") == ["n2"]
+    assert questions.asked_nodes("n1", ["n1"], "ring") == []
+
+
+def test_some_are_chosen_anew_each_time() -> None:
+    names = [f"n{number}" for number in range(1, 31)]
+    chosen = [tuple(questions.asked_nodes("n7", names, "5")) for _count in range(20)]
+    assert len({*chosen}) > 1
+    assert all(len({*one} - {"n7"}) == 5 for one in chosen)
+
+
+@pytest.mark.parametrize("pairs", ["", "0", "-1", "some", "1.5", "\u0663", "1e3", " 2"])
+def test_a_wrong_number_of_pairs_is_named(pairs: str) -> None:
+    with pytest.raises(PodnetError, match="podnet_probe_pairs"):
+        questions.asked_nodes("n1", ["n1", "n2"], pairs)
 
 
 def summary(
@@ -60,8 +105,8 @@ def is_icmp(one: Question) -> bool:
 
 def test_all_is_answered() -> None:
     assert summary(lambda _one: False) == {
-        "asked": 17,
-        "answered": 17,
+        "asked": 18,
+        "answered": 18,
         "failures": [],
         "outside": [OUTSIDE],
         "notes": [],
@@ -71,8 +116,8 @@ def test_all_is_answered() -> None:
 def test_hosts_that_do_not_answer_ping_are_no_fault() -> None:
     # Nobody does: not the pods' bridges, not the other pods, not the gateway of the host.
     assert summary(is_icmp) == {
-        "asked": 8,
-        "answered": 8,
+        "asked": 9,
+        "answered": 9,
         "failures": [],
         "outside": [],
         "notes": [
@@ -128,4 +173,4 @@ def test_silence_of_an_address_that_the_user_chose_is_a_fault() -> None:
     assert [one["what"] for one in found["failures"]] == [
         "no reply; this host itself gets no answer from it either"
     ]
-    assert (found["answered"], found["asked"]) == (16, 17)
+    assert (found["answered"], found["asked"]) == (17, 18)

@@ -49,6 +49,7 @@ GIVEN_TO_A_RUN = {
     "podnet_force_unproven",
     "podnet_kubernetes_nodes",
     "podnet_kubernetes_patch",
+    "podnet_report_dir",
     "podnet_node",
     "podnet_release",
 }

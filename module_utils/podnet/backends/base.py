@@ -27,6 +27,9 @@ class Backend(ABC):
     #: The settings of a node that are this backend's own, and what each may be (Node.settings).
     node_settings: ClassVar[Settings] = {}
 
+    #: Settings that a node has only where the user sets them.
+    optional: ClassVar[Settings] = {}
+
     #: Whether nodes have key pairs: a host makes its own, and peers know the public key (Node.key).
     has_keys = False
 
@@ -190,7 +193,9 @@ class DeviceKind(ABC):
     #: Lines of the script that rebuilds the network at boot (keep/replay.py). `show` prints the
     #: entries of "$device", one a line; `make` makes devices that ip(8) cannot; `replay` sets all
     #: entries, from the boot file `boot_file`. Both set status=1 on an error.
+    #: `functions` are what they call.
     show: str = ""
+    functions: str = ""
     make: str = ""
     replay: str = ""
     boot_file: str = ""
@@ -221,6 +226,14 @@ class DeviceKind(ABC):
     def words(self, options: str) -> str:
         """Return the words after "type KIND" with which `ip link add` makes a device."""
         return options
+
+    def shown(self, options: str) -> str:
+        """Return those options that the line of the device in a diff has."""
+        return options
+
+    def tools(self, options: str) -> Sequence[str]:
+        """Return the tools that a device with these options takes, besides those of all hosts."""
+        return ()
 
     def made(self, name: str, link: Link) -> list[Change]:
         """Return what makes a device that `ip link add` cannot make; nothing for all others."""

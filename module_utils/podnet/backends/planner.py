@@ -22,6 +22,9 @@ class Planner(ABC):
     #: What a sentence calls the way to peers that need more than a plain route, "" for none.
     tunnel: str = ""
 
+    #: What to try where ICMP passes between pods and TCP does not; {device} is the plan's.
+    suspect: str = ""
+
     #: What a user may look for among the backend's variables and must not find there: the last word
     #: of such a variable -> why, and what to do. `prefixes` are beginnings of the names.
     no_variables: ClassVar[Mapping[str, str]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, Callable, Mapping, Sequence
 
 from ..core.model import Plan, demand
@@ -31,7 +32,7 @@ KINDS: dict[str, DeviceKind] = {
 TOOLS: dict[str, Callable[[Sequence[str]], list[list[str]]]] = {"wg": commands}
 
 #: Tool that a backend brings -> the package that has it.
-PACKAGES = {"wg": "wireguard-tools", "wireguard-go": "wireguard-go"}
+PACKAGES = {"wg": "wireguard-tools", "wireguard-go": "wireguard-go", "ethtool": "ethtool"}
 
 
 #: The kinds that stand for themselves (DeviceKind.like).
@@ -44,12 +45,17 @@ def demand_known(plan: Plan) -> None:
     backend = BACKENDS[plan.backend]
     _demand_settings(backend.settings, plan.settings, "")
     for node in plan.nodes.values():
-        _demand_settings(backend.node_settings, node.settings, f"nodes.{node.name}.")
+        _demand_settings(
+            backend.node_settings, node.settings, f"nodes.{node.name}.", backend.optional
+        )
 
 
-def _demand_settings(known: Settings, given: Mapping[str, Any], label: str) -> None:
+def _demand_settings(
+    known: Settings, given: Mapping[str, Any], label: str, optional: Settings = MappingProxyType({})
+) -> None:
+    allowed = {**known, **optional}
     for key, value in given.items():
-        demand(key in known and known[key](value), label + key, value)
+        demand(key in allowed and allowed[key](value), label + key, value)
     for key in known:
         demand(key in given, label + key, None)
 

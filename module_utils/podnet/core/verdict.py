@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Iterable, NamedTuple, Sequence
 
 OK, SMALL, NONE, PING, NO_TCP, NO_UDP = "ok", "small", "no", "ping", "no-tcp", "no-udp"
+BULK, SLOW = "bulk", "slow"
 
 #: What is printed below the matrix (run/matrix.py) to explain the words in it.
 MEANINGS = {
@@ -18,7 +19,13 @@ MEANINGS = {
     PING: "ping: ICMP passes, TCP and UDP do not",
     NO_TCP: "no-tcp: UDP passes, TCP does not",
     NO_UDP: "no-udp: TCP passes, UDP does not",
+    BULK: "bulk: TCP works until much is sent",
+    SLOW: "slow: TCP must send much again",
 }
+
+#: From which number of segments that TCP sent again, and from which share of all, a path is slow:
+#: what a full queue drops now and then is below it.
+_AGAIN, _SHARE = 10, 0.05
 
 _SILENCE = "no reply"
 
@@ -27,7 +34,9 @@ class Asked(NamedTuple):
     """One probe and its outcome.
 
     `full` tells that it was of full size; `size` is in bytes. `error` is "" if it was answered,
-    `router` the address that sent an ICMP error ("" for none).
+    `router` the address that sent an ICMP error ("" for none). `bulk` is the number of bytes of an
+    exchange over TCP that is about many (0: it is not), which took so many `segments`, `again` of
+    them once more.
     """
 
     protocol: str
@@ -35,6 +44,9 @@ class Asked(NamedTuple):
     size: int
     error: str = ""
     router: str = ""
+    bulk: int = 0
+    segments: int = 0
+    again: int = 0
 
 
 class Verdict(NamedTuple):
@@ -48,11 +60,31 @@ class Verdict(NamedTuple):
     muted: bool = False
 
 
+def is_slow(again: int, segments: int) -> bool:
+    """Whether TCP had to send so many of its segments again that pods feel it."""
+    return again >= _AGAIN and again >= _SHARE * segments
+
+
 def judge(asked: Sequence[Asked]) -> Verdict:
     """Judge one direction between two ends in one family.
 
-    Where only ICMP was sent (to a gateway or an address outside), ICMP counts.
+    Where only ICMP was sent (to a gateway or an address outside), ICMP counts. A bulk says
+    something only where all else passes.
     """
+    found = _judge_packets([one for one in asked if not one.bulk])
+    if found.word != OK:
+        return found
+    for one in asked:
+        if one.bulk and one.error:
+            what = f"{one.bulk // 1024} KiB over TCP: {_reason(one)}; short exchanges pass"
+            return Verdict(BULK, what, found.muted)
+        if is_slow(one.again, one.segments):
+            what = f"TCP sent {one.again} of {one.segments} segments again: packets are lost"
+            return Verdict(SLOW, what, found.muted)
+    return found
+
+
+def _judge_packets(asked: Sequence[Asked]) -> Verdict:
     wrong = [one for one in asked if one.error]
     protocols = {one.protocol for one in asked}
     if protocols <= {"icmp"}:

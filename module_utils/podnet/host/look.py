@@ -54,6 +54,18 @@ class Look(NamedTuple):
     stuck: list[str]
 
 
+def _desired(plan: Plan, node: Node, host: HostView, problems: Sequence[str]) -> State:
+    """Return what the host must have; raise PodnetError, with `problems`, if it cannot have it."""
+    try:
+        final = desired(plan, node, host)
+        for link in final.links.values():
+            for tool in KINDS[link.kind].tools(link.options) if link.kind in KINDS else ():
+                run.find(tool)
+    except PodnetError as error:
+        raise _refusal(plan, node, [*problems, str(error)]) from error
+    return final
+
+
 def look(plan: Plan, name: str) -> Look:
     """Read the host and decide what it must have.
 
@@ -80,10 +92,7 @@ def look(plan: Plan, name: str) -> Look:
         *underlay.problems(plan, node, host, podnets),
         *BACKENDS[plan.backend].problems(plan, node, host),
     ]
-    try:
-        final = desired(plan, node, host)
-    except PodnetError as error:
-        raise _refusal(plan, node, [*problems, str(error)]) from error
+    final = _desired(plan, node, host, problems)
     _keep_bridge_mac(plan, node, known, adoption, final)
     cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
     _add_router_advertisements(plan, node, host, final)

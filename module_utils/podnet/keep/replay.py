@@ -218,7 +218,7 @@ settings() {
   done
 }
 
-replay() {
+@FUNCTIONSreplay() {
   status=0
   settings || status=1
 @MAKE
@@ -289,7 +289,11 @@ exit $status
 #: It reads the files that `boot.render` and `state.endpoint_diff.boot_files` make; it skips empty
 #: ones.
 SCRIPT = (
-    _TEMPLATE.replace("@SHOW", "\n    ".join(kind.show for kind in MAIN_KINDS.values()))
+    _TEMPLATE.replace(
+        "@FUNCTIONS",
+        "".join(f"{kind.functions}\n" for kind in MAIN_KINDS.values() if kind.functions),
+    )
+    .replace("@SHOW", "\n    ".join(kind.show for kind in MAIN_KINDS.values()))
     .replace("@MAKE\n", "".join(f"  {kind.make}\n" for kind in MAIN_KINDS.values() if kind.make))
     .replace("@REPLAY", "\n  ".join(kind.replay for kind in MAIN_KINDS.values()))
     .replace("@STATE", STATE)

@@ -113,6 +113,16 @@ def word(*allowed: str) -> Callable[[Any], str]:
     return check
 
 
+def switch(other: str) -> Callable[[Any], str]:
+    """Make a check for on, off or the word `other`, as text; YAML reads on and off as booleans."""
+    check = word(other, "on", "off")
+
+    def switched(value: object) -> str:
+        return check(("off", "on")[value] if isinstance(value, bool) else value)
+
+    return switched
+
+
 def mtu(value: object) -> str:
     """Read podnet_mtu: "auto", "portable", or a number of bytes, as text.
 
@@ -124,6 +134,16 @@ def mtu(value: object) -> str:
         return str(integer(576, 65535)(value))
     except ValueError:
         raise ValueError("must be auto, portable, or a number of bytes from 576 to 65535") from None
+
+
+def pairs(value: object) -> str:
+    """Read podnet_probe_pairs: "all", "ring", or a number of hosts, as text."""
+    if isinstance(value, str) and value in ("all", "ring"):
+        return str(value)
+    try:
+        return str(integer(1, 999999)(value))
+    except ValueError:
+        raise ValueError("must be all, ring, or a number of hosts from 1 to 999999") from None
 
 
 def address(family: int) -> Callable[[Any], tuple[str, int | None]]:

@@ -67,6 +67,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_vxlan_device", "flannel.{{ podnet_vxlan_vni }}", "str",
              c.optional(c.interface),
              "name of the VXLAN device; flannel's own by default"),
+    Variable("podnet_vxlan_tx_checksum", "keep", "raw", c.switch("keep"),
+             "off where a NIC, driver or hypervisor spoils checksums of TCP and UDP inside VXLAN:"
+             " processors fill them in (tx-checksum-ip-generic of the VXLAN device); on; or keep,"
+             " as it is", per_host=True),
     Variable("podnet_wireguard_port", 51820, "int", c.integer(1, 65535), "UDP port of WireGuard"),
     Variable("podnet_wireguard_device", "flannel-wg", "str", c.interface,
              "name of the WireGuard device"),
@@ -168,6 +172,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_manage_neighbours", False, "bool", c.boolean,
              "raise the kernel's limits of its neighbour tables where peers and pods need more",
              per_host=True),
+    Variable("podnet_probe_pairs", "all", "raw", c.pairs,
+             "whom each host asks in verify.yml: all; ring, the host before it and the one after"
+             " it; or a number of others, chosen by chance"),
+    Variable("podnet_report_dir", "", "str", c.optional(c.absolute_path),
+             "directory on the controller to which verify.yml writes its results as JSON, JUnit and"
+             " for Prometheus"),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
              "IPv4 address outside that verify.yml reaches from a pod", per_host=True),
     Variable("podnet_probe_outside6", "", "str", c.optional(c.address(6)),

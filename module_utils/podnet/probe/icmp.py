@@ -81,6 +81,7 @@ class Probe:
 
     `source` is a key of `namespaces` in `run`. `size` counts the whole IP packet, header included,
     as an MTU does. `protocol` is icmp, udp or tcp; `port` is for udp and tcp (see `udp_tcp`).
+    `bulk`: so many bytes over TCP, as fast as they go, instead of a short exchange.
     """
 
     source: str
@@ -88,6 +89,7 @@ class Probe:
     size: int = SMALL
     protocol: str = "icmp"
     port: int = 0
+    bulk: int = 0
 
     @property
     def full(self) -> bool:
@@ -99,13 +101,16 @@ class Probe:
 class Answer:
     """The result of a probe: `ok`, or why not in `error`, and the router that said so ("": none).
 
-    `rtt` is the round-trip time in seconds; only ICMP measures it.
+    `rtt` is the round-trip time in seconds; only ICMP measures it. `segments` are those that a bulk
+    sent over TCP, `again` how many of them were sent once more.
     """
 
     ok: bool = False
     error: str = ""
     router: str = ""
     rtt: float = 0.0
+    segments: int = 0
+    again: int = 0
 
 
 @dataclass

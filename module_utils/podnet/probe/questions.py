@@ -9,11 +9,14 @@ each must not return a million lines.
 from __future__ import annotations
 
 import json
+import random
+import re
 import shutil
 import subprocess
 import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from pathlib import Path
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ..core.errors import PodnetError
 from ..core.model import Plan, pack
@@ -54,14 +57,42 @@ class Pair(NamedTuple):
 def between(source: str, address: str, full: int, ports: Mapping[str, int]) -> list[Probe]:
     """Return the probes of one pod: by three protocols, each at SMALL and at `full` size in bytes.
 
-    `ports` has those of the pod's responder under "udp" and "tcp".
+    A pod also sends a bulk over TCP. `ports` has those of the pod's responder under "udp" and
+    "tcp".
     """
     sizes = (SMALL, full) if full > SMALL else (SMALL,)
-    return [
+    probes = [
         Probe(source, address, size, protocol, ports.get(protocol, 0))
         for protocol in PROTOCOLS
         for size in sizes
     ]
+    if source == "pod":
+        probes.append(Probe(source, address, full, "tcp", ports.get("tcp", 0), udp_tcp.BULK))
+    return probes
+
+
+def asked_nodes(node_name: str, targets: Iterable[str], pairs: str) -> list[str]:
+    """Return whom of `targets` this host asks, in their order.
+
+    `pairs` is all; ring, the host before this one and the one after it in the order of `targets`,
+    so that each pair of neighbours is asked from both ends; or a number of others, chosen anew by
+    chance in each run. Raises PodnetError for anything else.
+    """
+    names = list(targets)
+    others = [name for name in names if name != node_name]
+    if pairs == "all":
+        return others
+    if pairs == "ring":
+        if node_name not in names:
+            return others[:2]
+        place = names.index(node_name)
+        around = {names[place - 1], names[(place + 1) % len(names)]}
+        return [name for name in others if name in around]
+    # int() takes more: blanks, a sign, digits of other scripts.
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", pairs):
+        raise PodnetError(f"podnet_probe_pairs: {pairs!r} is neither all, ring nor a number from 1")
+    chosen = set(random.sample(others, min(int(pairs), len(others))))
+    return [name for name in others if name in chosen]
 
 
 def questions(
@@ -136,8 +167,35 @@ def probe(
 ) -> dict[str, Any]:
     """Send all probes of this host at once; return the `summary` of the answers."""
     asked = questions(node_name, pod, targets, outside)
+    before = wrong_checksums("")
     answers = ask([one.probe for one in asked], {"pod": pod.netns, "host": ""})
-    return summary(asked, answers, chosen, lambda address: has_neighbour(pod.netns, address))
+    found = summary(asked, answers, chosen, lambda address: has_neighbour(pod.netns, address))
+    # Nobody but the proof sends to the pod, so it began at 0.
+    for who, where in (("the pod", pod.netns), ("the host", "")):
+        count = wrong_checksums(where) - (0 if where else before)
+        if count > 0:
+            found["notes"].append(f"{who} received {count} packets with a wrong checksum")
+    return found
+
+
+def wrong_checksums(netns: str) -> int:
+    """Return how many TCP and UDP packets with a wrong checksum a network namespace received.
+
+    See InCsumErrors in /proc/net/snmp, and snmp6 for UDP over IPv6; "" is this process's own.
+    """
+    # /proc/net would be that of the process's first thread.
+    counters = Path("/proc/thread-self/net")
+    with in_netns(netns):
+        four, six = ((counters / name).read_text() for name in ("snmp", "snmp6"))
+    lines = [line.split() for line in four.splitlines()]
+    found = [
+        int(number)
+        for names, numbers in zip(lines[::2], lines[1::2])
+        for name, number in zip(names, numbers)
+        if names[0] in ("Tcp:", "Udp:") and name == "InCsumErrors"
+    ]
+    found += [int(line.split()[1]) for line in six.splitlines() if line.startswith("Udp6InCsumE")]
+    return sum(found)
 
 
 def summary(
@@ -164,7 +222,7 @@ def summary(
         node = one.probe.address if one.kind == "outside" else one.node
         pair = Pair(one.kind, node, family_of(one.probe.address))
         grouped.setdefault(pair, []).append((one.probe, answer))
-    verdicts = {pair: _judged(those) for pair, those in grouped.items()}
+    verdicts = {pair: judged(those) for pair, those in grouped.items()}
     notes: dict[str, list[str]] = {}
     result: dict[str, Any] = {"asked": 0, "answered": 0, "failures": [], "outside": [], "notes": []}
     for pair, those in grouped.items():
@@ -193,11 +251,13 @@ def summary(
     return result
 
 
-def _judged(those: Sequence[tuple[Probe, Answer]]) -> Verdict:
+def judged(those: Iterable[tuple[Probe, Answer]]) -> Verdict:
+    """Judge the answers of one direction between two ends in one family."""
     asked = []
     for one, answer in those:
         error = "" if answer.ok else answer.error
-        asked.append(Asked(one.protocol, one.full, one.size, error, answer.router))
+        sent = one.bulk, answer.segments, answer.again
+        asked.append(Asked(one.protocol, one.full, one.size, error, answer.router, *sent))
     return judge(asked)
 
 

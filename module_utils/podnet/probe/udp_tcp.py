@@ -3,7 +3,8 @@
 A datagram is answered with its length and CRC-32, and a connection sends back every byte, so wrong
 checksums show as they do to a pod. Datagrams carry "don't fragment" and ignore what the kernel
 learned about path MTUs (IP_PMTUDISC_PROBE, ip(7)). TCP finds its segment size itself, as it does
-for pods: packets of `size` bytes, if the path carries them.
+for pods: packets of `size` bytes, if the path carries them. A bulk is written in pieces of 64 KiB,
+the most that the kernel hands to a device to be cut into segments there (GSO).
 
 All runs in one loop, with a limit on the connections that are open at a time.
 """
@@ -22,6 +23,7 @@ from collections import deque
 from typing import Mapping, Sequence
 
 from ..core.errors import PodnetError
+from ..core.verdict import is_slow
 from ..kernel.netns import in_netns
 from .icmp import SEND_ERRORS, Answer, Probe, family_of
 
@@ -40,6 +42,13 @@ TRIES, DEADLINE = (0.0, 0.4, 1.0, 1.8, 2.6), 3.3
 #: Seconds for a connection and its exchange; the kernel repeats a lost SYN after 1 and 3 seconds.
 TCP_DEADLINE = 3.5
 
+#: Bytes of a bulk each way, and of one write; seconds without a byte after which it is stuck (the
+#: kernel has sent a segment five times by then); bulks at a time, which share the path.
+BULK = 256 * 1024
+_PIECE = 64 * 1024
+BULK_STUCK = 4.5
+_MOST_BULKS = 16
+
 #: Connections open at a time, below the usual limit of 1,024 files for a process.
 _MOST = 400
 
@@ -54,6 +63,9 @@ _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
 _IPV6_DONTFRAG = 62
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _RECEIVE_BUFFER, _SO_RCVBUFFORCE = 8 * 1024 * 1024, 33
+
+#: struct tcp_info (linux/tcp.h): where tcpi_total_retrans and tcpi_data_segs_out (Linux 4.6) are.
+_TCP_INFO_LENGTH, _TOTAL_RETRANS, _DATA_SEGS_OUT = 160, 100, 156
 
 #: struct sock_extended_err (linux/errqueue.h) without its last field, `data`, of 4 bytes: errno,
 #: origin, type, code, pad, info.
@@ -88,13 +100,15 @@ def run(probes: Sequence[Probe], namespaces: Mapping[str, str]) -> list[Answer]:
 class _Connection:
     """One probe over TCP: connect, send `data`, get it back."""
 
-    def __init__(self, index: int, opened: socket.socket, data: bytes) -> None:
+    def __init__(self, index: int, opened: socket.socket, data: bytes, bulk: bool) -> None:
         self.index = index
         self.socket = opened
-        self.data = data
+        self.data = memoryview(data)
+        self.bulk = bulk
         self.sent = 0
         self.taken = 0
         self.connected = False
+        #: When it began; for a bulk, when a byte last came.
         self.start = time.monotonic()
 
     def go_on(self) -> bool:
@@ -113,7 +127,7 @@ class _Connection:
             self.connected = True
         with contextlib.suppress(BlockingIOError):
             while self.sent < len(self.data):
-                self.sent += self.socket.send(self.data[self.sent :])
+                self.sent += self.socket.send(self.data[self.sent : self.sent + _PIECE])
         with contextlib.suppress(BlockingIOError):
             while self.taken < len(self.data):
                 part = self.socket.recv(65536)
@@ -122,7 +136,18 @@ class _Connection:
                 if part != self.data[self.taken : self.taken + len(part)]:
                     raise OSError(errno.EBADMSG, "other bytes came back than were sent")
                 self.taken += len(part)
+                if self.bulk:
+                    self.start = time.monotonic()
         return self.taken == len(self.data)
+
+    def segments(self) -> tuple[int, int]:
+        """Return how many segments with data were sent, and how many of them once more."""
+        info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_LENGTH)
+        if len(info) < _TCP_INFO_LENGTH:
+            return 0, 0
+        (again,) = struct.unpack_from("=I", info, _TOTAL_RETRANS)
+        (sent,) = struct.unpack_from("=I", info, _DATA_SEGS_OUT)
+        return sent, again
 
 
 class _Loop:
@@ -138,7 +163,11 @@ class _Loop:
         self.udp: dict[tuple[str, int], socket.socket] = {}
         self.readers: dict[int, tuple[str, socket.socket]] = {}
         self.tcp: dict[int, _Connection] = {}
-        self.waiting = deque(n for n, probe in enumerate(probes) if probe.protocol == "tcp")
+        tcp = [n for n, probe in enumerate(probes) if probe.protocol == "tcp"]
+        self.waiting = deque(n for n in tcp if not probes[n].bulk)
+        self.bulks = deque(n for n in tcp if probes[n].bulk)
+        self.repeated: set[int] = set()
+        self.broken: dict[tuple[str, str], Answer] = {}
         self.open = {n for n, probe in enumerate(probes) if probe.protocol == "udp"}
         self.sums: dict[int, tuple[int, int]] = {}
 
@@ -160,7 +189,7 @@ class _Loop:
         for index in self.open:
             self.answers[index].error = self.answers[index].error or "no reply"
         self.open.clear()
-        while self.tcp or self.waiting:
+        while self.tcp or self.waiting or self.bulks:
             self._step(0.1)
         return self.answers
 
@@ -187,7 +216,7 @@ class _Loop:
                 self._advance(number)
         now = time.monotonic()
         for number, one in list(self.tcp.items()):
-            if now - one.start > TCP_DEADLINE:
+            if now - one.start > (BULK_STUCK if one.bulk else TCP_DEADLINE):
                 error = "no reply" if not one.connected else _stuck(one)
                 self._finish(number, Answer(error=error))
 
@@ -292,32 +321,48 @@ class _Loop:
 
     def _fill(self) -> None:
         while self.waiting and len(self.tcp) < _MOST:
-            index = self.waiting.popleft()
-            probe = self.probes[index]
-            family = family_of(probe.address)
-            kind = socket.AF_INET if family == 4 else socket.AF_INET6
-            try:
-                with in_netns(self.namespaces[probe.source]):
-                    made = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            except OSError as error:
-                raise PodnetError(f"IPv{family} probe: no TCP socket ({error.strerror})") from error
-            # Close with a reset, so that no connection stays in TIME_WAIT.
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            length = _TCP_SMALL if not probe.full else _TCP_SEGMENTS * probe.size
-            data = HEADER.pack(self.token, index) + self.noise[: length - HEADER.size]
-            connection = _Connection(index, made, data)
-            self.tcp[made.fileno()] = connection
-            self.poll.register(made, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
-            failed = made.connect_ex((probe.address, probe.port))
-            if failed not in (0, errno.EINPROGRESS):
-                self._finish(made.fileno(), Answer(error=_tcp_error(failed)))
+            self._connect(self.waiting.popleft())
+        if self.waiting or any(not one.bulk for one in self.tcp.values()):
+            return
+        while self.bulks and len(self.tcp) < _MOST_BULKS:
+            index = self.bulks.popleft()
+            # Where short exchanges fail, a bulk only takes seconds in which others wait.
+            failed = self.broken.get(self._way(index))
+            if failed is None:
+                self._connect(index)
+            else:
+                self.answers[index] = failed
+
+    def _way(self, index: int) -> tuple[str, str]:
+        return self.probes[index].source, self.probes[index].address
+
+    def _connect(self, index: int) -> None:
+        probe = self.probes[index]
+        family = family_of(probe.address)
+        kind = socket.AF_INET if family == 4 else socket.AF_INET6
+        try:
+            with in_netns(self.namespaces[probe.source]):
+                made = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise PodnetError(f"IPv{family} probe: no TCP socket ({error.strerror})") from error
+        # Close with a reset, so that no connection stays in TIME_WAIT.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        length = probe.bulk or (_TCP_SEGMENTS * probe.size if probe.full else _TCP_SMALL)
+        data = HEADER.pack(self.token, index) + self.noise[: length - HEADER.size]
+        connection = _Connection(index, made, data, probe.bulk > 0)
+        self.tcp[made.fileno()] = connection
+        self.poll.register(made, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        failed = made.connect_ex((probe.address, probe.port))
+        if failed not in (0, errno.EINPROGRESS):
+            self._finish(made.fileno(), Answer(error=_tcp_error(failed)))
 
     def _advance(self, number: int) -> None:
         connection = self.tcp[number]
         try:
             if connection.go_on():
-                self._finish(number, Answer(ok=True))
+                segments, again = connection.segments() if connection.bulk else (0, 0)
+                self._finish(number, Answer(True, segments=segments, again=again))
         except OSError as error:
             self._finish(number, Answer(error=_tcp_error(error.errno or 0)))
 
@@ -325,10 +370,19 @@ class _Loop:
         connection = self.tcp.pop(number)
         self.poll.unregister(connection.socket)
         connection.socket.close()
-        self.answers[connection.index] = answer
+        index = connection.index
+        self.answers[index] = answer
+        if not connection.bulk and answer.error:
+            self.broken[self._way(index)] = answer
+        # A moment in which a host was busy makes no path slow; the second time counts.
+        if is_slow(answer.again, answer.segments) and index not in self.repeated:
+            self.repeated.add(index)
+            self.bulks.append(index)
 
 
 def _stuck(one: _Connection) -> str:
+    if one.bulk:
+        return f"stops after {one.taken // 1024} KiB"
     return "connected, but what was sent " + ("is not answered" if not one.taken else "stops")
 
 

@@ -231,8 +231,9 @@ def link_text(name: str, link: Link) -> str:
     text = f"link {name} type {link.kind} mtu {link.mtu}"
     if link.mac:
         text += f" address {link.mac}"
-    if link.options:
-        text += f" {link.options}"
+    options = KINDS[link.kind].shown(link.options) if link.kind in KINDS else link.options
+    if options:
+        text += f" {options}"
     if link.alias:
         text += f" alias {link.alias}"
     return text + (" up" if link.up else " down")

@@ -6,6 +6,7 @@ import re
 from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
 from ...core import schema
+from ...core.errors import PodnetError
 from ...core.state import Change, DeviceKey, Link
 from ..base import DeviceKind, Entries, HostTools, Needs
 
@@ -16,25 +17,40 @@ FLANNELS = re.compile(r"flannel(-v6)?\.[0-9]+\Z")
 VARIABLE = "podnet_vxlan_device"
 
 
+#: The device feature that lets somebody below fill in inner checksums (ethtool(8)).
+TX_CHECKSUM = "tx-checksum-ip-generic"
+
+
 class Options(NamedTuple):
-    """The options of a VXLAN device; `local` is "" for none."""
+    """The options of a VXLAN device; `local` is "" for none.
+
+    `tx_checksum` is on or off for the feature TX_CHECKSUM; "" if it is not known of a device that
+    is there, or if one that is wanted may have either.
+    """
 
     vni: int
     port: int
     local: str
     learning: bool = False
+    tx_checksum: str = ""
 
-    def text(self) -> str:
-        """Return them in the words of ip-link(8)."""
+    def words(self) -> str:
+        """Return those that ip-link(8) knows, in its words."""
         local = f" local {self.local}" if self.local else ""
         return f"id {self.vni} dstport {self.port}{local} {'' if self.learning else 'no'}learning"
+
+    def text(self) -> str:
+        """Return all."""
+        feature = f" {TX_CHECKSUM} {self.tx_checksum}" if self.tx_checksum else ""
+        return self.words() + feature
 
     @classmethod
     def read(cls, text: str) -> Options:
         """Return what `text` made the text of."""
-        words = text.split(" ")
+        known, _name, feature = text.partition(f" {TX_CHECKSUM} ")
+        words = known.split(" ")
         local = words[5] if len(words) > 6 else ""
-        return cls(int(words[1]), int(words[3]), local, words[-1] == "learning")
+        return cls(int(words[1]), int(words[3]), local, words[-1] == "learning", feature)
 
 
 class VxlanDevice(DeviceKind):
@@ -48,12 +64,23 @@ class VxlanDevice(DeviceKind):
     entries = "fdb"
     variable = VARIABLE
     beside = "podnet_vxlan_vni or podnet_vxlan_port"
-    show = r'bridge fdb show dev "$device" | sed -n "s/\(.* dst .*\)/fdb $device \1/p"'
+    show = r"""bridge fdb show dev "$device" | sed -n "s/\(.* dst .*\)/fdb $device \1/p"
+    features | while read -r one value; do
+      [ "$one" != "$device" ] || ethtool -k "$one" | sed -n "s/^@FEATURE: \([onf]*\).*/$one \1/p"
+    done""".replace("@FEATURE", TX_CHECKSUM)
     boot_file = "fdb.batch"
-    replay = "[ ! -s fdb.batch ] || named fdb.batch | bridge -force -batch - || status=1"
+    # Comments of fdb.batch are for ethtool, which reads no batch.
+    replay = r"""[ ! -s fdb.batch ] || named fdb.batch | bridge -force -batch - || status=1
+  features | while read -r device value; do
+    ethtool -K "$device" @FEATURE "$value" >/dev/null || exit 1
+  done || status=1""".replace("@FEATURE", TX_CHECKSUM)
+    functions = r"""features() {
+  [ ! -s fdb.batch ] || sed -n "s/^# @FEATURE //p" fdb.batch
+}
+""".replace("@FEATURE", TX_CHECKSUM)
 
     def plain_options(self, options: str) -> dict[str, Any]:
-        """Return vni, port, local and learning."""
+        """Return vni, port, local, learning and tx_checksum (on, off, or "" for not known)."""
         return Options.read(options)._asdict()
 
     def plain_entry(self, key: DeviceKey, entry: str) -> dict[str, str]:
@@ -73,11 +100,43 @@ class VxlanDevice(DeviceKind):
         learning = bool(data.get("learning", False))
         return Options(data.get("id", 0), data.get("port", 0), local, learning).text()
 
+    def own_options(self, device: str, tools: HostTools) -> str:
+        """Return TX_CHECKSUM, "" where there is no ethtool."""
+        try:
+            said = tools.output(["ethtool", "-k", device], "") or ""
+        except PodnetError:
+            return ""
+        found = re.search(rf"^\s*{TX_CHECKSUM}: (on|off)\b", said, re.MULTILINE)
+        return f"{TX_CHECKSUM} {found[1]}" if found else ""
+
+    def words(self, options: str) -> str:
+        """Return the words that ip-link(8) knows."""
+        return Options.read(options).words()
+
+    def shown(self, options: str) -> str:
+        """Return the same: what ethtool sets has a line of its own."""
+        return self.words(options)
+
+    def tools(self, options: str) -> Sequence[str]:
+        """Return what sets TX_CHECKSUM."""
+        return ("ethtool",) if Options.read(options).tx_checksum else ()
+
+    def set_options(self, name: str, have: str, want: Link) -> list[Change]:
+        """Return the change of TX_CHECKSUM."""
+        # A new device has it on.
+        old = Options.read(have).tx_checksum if have else "on"
+        new = Options.read(want.options).tx_checksum
+        if new in ("", old):
+            return []
+        text = f"device {name} {TX_CHECKSUM} "
+        command = f"ethtool -K {name} {TX_CHECKSUM} {new}"
+        return [Change("command", (command,), text + old if have and old else "", text + new)]
+
     def is_same(self, one: str, other: str) -> bool:
         """Whether only `local` differs: ip-link(8) takes no other option again but id."""
         have, want = Options.read(one), Options.read(other)
         return (
-            have._replace(local="") == want._replace(local="")
+            have._replace(local="", tx_checksum="") == want._replace(local="", tx_checksum="")
             # The kernel refuses to change the family of `local` (vxlan_nl2conf in vxlan_core.c),
             # and ip-link(8) has no word that unsets it.
             and (":" in have.local) == (":" in want.local)
@@ -86,9 +145,9 @@ class VxlanDevice(DeviceKind):
 
     def update(self, name: str, have: str, want: str) -> list[str]:
         """Return the line that changes `local`."""
-        if have == want:
-            return []
         options = Options.read(want)
+        if Options.read(have).words() == options.words():
+            return []
         return [f"link set dev {name} type vxlan id {options.vni} local {options.local}"]
 
     def read(self, device: str, tools: HostTools) -> Entries:
@@ -136,8 +195,14 @@ class VxlanDevice(DeviceKind):
         )
 
     def boot_text(self, links: Mapping[str, Link], entries: Entries) -> str:
-        """Return the lines for `bridge -batch`."""
+        """Return the lines for `bridge -batch`; features are comments in it."""
         lines = [
+            f"# {TX_CHECKSUM} {name} {feature}\n"
+            for name, link in sorted(links.items())
+            for feature in [Options.read(link.options).tx_checksum]
+            if feature
+        ]
+        lines += [
             f"fdb replace {mac} dev {device} dst {remote.split(',')[0]} self permanent\n"
             for (device, mac), remote in sorted(entries.items())
         ]

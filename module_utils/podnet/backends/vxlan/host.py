@@ -29,6 +29,7 @@ class Vxlan(Backend):
         "device": is_interface_name,
         "direct_routing": lambda value: isinstance(value, bool),
     }
+    optional: ClassVar[Settings] = {"tx_checksum": lambda value: value in ("on", "off")}
     is_portable = True
 
     def overhead(self, plan: Plan) -> int:
@@ -62,7 +63,10 @@ class Vxlan(Backend):
             mac=node.mac,
             alias=f"podnet:{plan.name}",
             options=Options(
-                plan.settings["vni"], plan.settings["port"], host.underlay[plan.underlay].address
+                plan.settings["vni"],
+                plan.settings["port"],
+                host.underlay[plan.underlay].address,
+                tx_checksum=node.settings.get("tx_checksum", ""),
             ).text(),
         )
         if node.subnet:

@@ -15,6 +15,12 @@ class VxlanPlanner(Planner):
     """One device, called as flannel calls it unless the user names it."""
 
     tunnel = "VXLAN"
+    suspect = (
+        "Where ICMP passes and TCP does not, a firewall between the nodes may drop it, or a NIC,"
+        " its driver or a hypervisor spoils checksums of what VXLAN carries. For the latter try on"
+        " all hosts: ethtool -K {device} tx-checksum-ip-generic off. If that helps,"
+        " podnet_vxlan_tx_checksum: off keeps it so."
+    )
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return vni, port, device and direct_routing."""
@@ -24,6 +30,11 @@ class VxlanPlanner(Planner):
             "device": values["vxlan_device"] or f"flannel.{values['vxlan_vni']}",
             "direct_routing": values["direct_routing"],
         }
+
+    def node_settings(self, values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return tx_checksum where the user sets it."""
+        checksum = own.get("vxlan_tx_checksum", "keep")
+        return {} if checksum == "keep" else {"tx_checksum": checksum}
 
     def devices(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the VXLAN device."""
