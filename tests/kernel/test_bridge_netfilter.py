@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.netns_hosts import Host, hosts
-from tests.kernel.test_network import applied, converge, document, remove
+from tests.kernel.test_network import applied, converge, document, remove, snapshot
 from tests.kernel.test_preflight import look
 from tests.kernel.test_replay import REPLAY
 
@@ -147,6 +147,18 @@ def test_a_module_is_loaded_and_stays_loaded(host: Host) -> None:
         assert written(host) == []
     finally:
         remove(host)
+
+
+def test_a_module_that_cannot_be_loaded_undoes_the_run(host: Host) -> None:
+    host.run("sh", "-ec", AS_A_MODULE)
+    fails = "#!/bin/sh\necho 'modprobe: ERROR: could not insert br_netfilter' >&2; exit 1\n"
+    host.run("tee", "/usr/local/sbin/modprobe", stdin=fails.encode())
+    before = snapshot(host)
+    failed = converge(host, plan("true"))["error"]
+    assert "modprobe br_netfilter: modprobe: ERROR: could not insert" in failed
+    assert failed.endswith("All of this run's changes on this host are undone")
+    assert snapshot(host) == before
+    assert written(host) == []
 
 
 def test_a_kernel_without_it_is_named_before_anything_is_changed(host: Host) -> None:
