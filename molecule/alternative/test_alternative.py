@@ -77,6 +77,12 @@ def test_the_repair_timer(cluster: Cluster) -> None:
         assert "other-net" in timers, timers
 
 
+def test_bridged_packets_pass_iptables(cluster: Cluster) -> None:
+    for host in cluster.hosts:
+        file = cluster.on(host, "cat", "/etc/sysctl.d/95-podnet-other-net.conf")
+        assert "net.bridge.bridge-nf-call-iptables = 1" in file
+
+
 def test_plugins_from_an_archive(cluster: Cluster) -> None:
     """On a host that has none: an archive that the host itself holds, as from a mirror."""
     archive, sums = "/srv/plugins.tgz", set()

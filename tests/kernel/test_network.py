@@ -74,7 +74,9 @@ def snapshot(host: Host) -> list[str]:
             host.run("ip", "neigh", "show", "nud", "permanent"),
             host.run("bridge", "fdb", "show"),
             host.run("nft", "list", "ruleset"),
-            host.run("sh", "-c", "sysctl -a 2>/dev/null | grep -E 'forward|rp_filter|accept_ra '"),
+            host.run(
+                "sh", "-c", "sysctl -a 2>/dev/null | grep -E 'forward|rp_filter|accept_ra |nf-call'"
+            ),
             host.run("sh", "-c", "find /etc/podnet /etc/systemd /etc/cni 2>/dev/null; true"),
         ]
     )

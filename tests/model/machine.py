@@ -23,9 +23,10 @@ from podnet.host import converge, look, rollback, ssh_clients, switch_proof
 from podnet.keep import boot, files, lock
 from podnet.keep.files import LinkChange, TextChange
 from podnet.kernel import adopt as kernel_adopt
+from podnet.kernel import bridge_netfilter as kernel_bridge_netfilter
 from podnet.kernel import forward, observe, pods, run, services
 from podnet.kernel import preflight as kernel_preflight
-from podnet.state import managers
+from podnet.state import bridge_netfilter, managers
 from podnet.state.adopt import Found
 from podnet.state.preflight import Facts, Questions
 
@@ -364,6 +365,7 @@ def _replacements() -> list[tuple[object, object]]:
         (kernel_adopt.read, lambda *_: Found()),
         (kernel_adopt.has_environment, lambda *_: False),
         (kernel_preflight.ask, _facts),
+        (kernel_bridge_netfilter.ask, lambda _node: bridge_netfilter.BridgeFacts()),
         (files.read_text, _as("read_text")),
         (files.text_change, _as("text_change")),
         (files.link_change, _as("link_change")),

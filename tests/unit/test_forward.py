@@ -116,6 +116,26 @@ def test_iptables_is_walked_as_a_pods_packet_would(case: str) -> None:
     assert verdict(iptables(*lines)) == expected
 
 
+@pytest.mark.parametrize(
+    ("lines", "drops", "named"),
+    [
+        ([P, f"{A} -i cni0 -o cni0 -j DROP"], False, True),
+        ([P, f"{A} -m physdev --physdev-is-bridged -j DROP"], True, False),
+        ([P, f"{A} -m physdev ! --physdev-is-bridged -j ACCEPT", f"{A} -j DROP"], True, False),
+        ([P, f"{A} -s 10.244.0.0/24 -d 10.244.0.0/24 -j DROP"], False, True),
+    ],
+)
+def test_packets_between_pods_of_one_host_count_where_they_pass_iptables(
+    lines: list[str], drops: bool, named: bool
+) -> None:
+    chain = iptables(*lines)
+    for bridged in ((), (6,)):
+        judged = forward.judge(forward.packets(PLAN, NODE, FINAL, bridged), chain)
+        assert (judged.drops, judged.named) == (False, ())
+    judged = forward.judge(forward.packets(PLAN, NODE, FINAL, (4,)), chain)
+    assert (judged.drops, bool(judged.named)) == (drops, named)
+
+
 def test_the_families_are_told_apart() -> None:
     kinds = list(forward.packets(PLAN, NODE, FINAL))
     drop = iptables("-P FORWARD DROP", family=6)

@@ -172,8 +172,9 @@ class Node:
     inventory for a node that another tool still runs. `interface` is "" unless the inventory names
     one. `leave_alone` lists the entries of LEAVABLE that podnet must not touch on this node.
     `adopt`: podnet takes over what flannel made there. `manage_neighbours`: podnet raises the
-    kernel's limits of its neighbour tables. `repair_interval` is how often a timer repairs the
-    host (see INTERVAL), "" for never. `key` is the public key by which peers know
+    kernel's limits of its neighbour tables. `bridge_netfilter` is "true", "false" or "" (as the
+    host needs; state/bridge_netfilter.py). `repair_interval` is how often a timer repairs the host
+    (see INTERVAL), "" for never. `key` is the public key by which peers know
     the node, "" where the backend has none or the host has not made it yet; `settings` are the
     backend's own, as in `Plan`.
     """
@@ -192,6 +193,7 @@ class Node:
     leave_alone: tuple[str, ...] = ()
     adopt: bool = False
     manage_neighbours: bool = False
+    bridge_netfilter: str = ""
     repair_interval: str = ""
     key: str = ""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -366,6 +368,11 @@ def node_validate(node: Node) -> None:
         isinstance(node.manage_neighbours, bool),
         label + ".manage_neighbours",
         node.manage_neighbours,
+    )
+    demand(
+        node.bridge_netfilter in ("", "true", "false"),
+        label + ".bridge_netfilter",
+        node.bridge_netfilter,
     )
     demand(
         isinstance(node.repair_interval, str)

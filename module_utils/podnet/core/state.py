@@ -130,7 +130,8 @@ class State:
     `neighbours` -> MAC. `entries`: what a device of a backend's keeps for each peer, as its kind
     writes it (backends/base.py). `routes`: destination (with " metric N" where it is not the
     family's default) -> the rest of the route in ip-route(8)'s words, without our protocol.
-    `ports`: name of the host's end -> attachment. `sysctls`: key -> value. `tables`: nft table ->
+    `ports`: name of the host's end -> attachment. `sysctls`: key -> value. `modules`:
+    of the kernel's modules that podnet may load, those that are there -> "". `tables`: nft table ->
     chains; "netdev NAME" where its family is not inet. `accepts` -> the handles that nft knows the
     rule by, () in a desired state. `leftovers`: what another tool left, as a message names it ->
     how to remove it. `files`: path -> content, where "-> PATH" means a symbolic link. `boot`: the
@@ -146,6 +147,7 @@ class State:
     routes: dict[str, str] = field(default_factory=dict)
     ports: dict[str, Port] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[Chain, ...]] = field(default_factory=dict)
     accepts: dict[Accept, tuple[int, ...]] = field(default_factory=dict)
     leftovers: dict[str, Leftover] = field(default_factory=dict)

@@ -10,7 +10,7 @@ bridge and what goes to it, which is the traffic of this host's pods and nothing
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator, NamedTuple
+from typing import Any, Collection, Iterable, Iterator, NamedTuple
 
 from ..core.model import Node, Plan
 from ..core.state import BELOW, Accept, State, route_device
@@ -62,11 +62,15 @@ class Judgement(NamedTuple):
 _WORLD = {4: "9.9.9.9", 6: "2620:fe::fe"}
 
 
-def packets(plan: Plan, node: Node, final: State) -> Iterator[tuple[bool, Packet]]:
+def packets(
+    plan: Plan, node: Node, final: State, bridged: Collection[int] = ()
+) -> Iterator[tuple[bool, Packet]]:
     """Yield (whether it is between pods, packet) for each kind that this host's pods send or get.
 
     Packets between pods pass the devices that the routes in `final` use; packets to the outside
-    and back pass a device that podnet does not know, so its name is "".
+    and back pass a device that podnet does not know, so its name is "". Those between pods of this
+    host pass chains only in the families that are `bridged` (br_netfilter); the bridge is then the
+    device that they come in and go out by.
     """
     carriers = sorted({route_device(body) for body in final.routes.values()} - {plan.bridge, ""})
     for subnet, cluster in ((node.subnet, plan.cluster_cidr), (node.subnet6, plan.cluster_cidr6)):
@@ -75,6 +79,8 @@ def packets(plan: Plan, node: Node, final: State) -> Iterator[tuple[bool, Packet
         pods, all_pods = addresses(subnet), addresses(cluster)
         world = addresses(_WORLD[pods[0]])
         ways = [(True, device, all_pods) for device in carriers] + [(False, "", world)]
+        if pods[0] in bridged:
+            ways.append((True, plan.bridge, pods))
         for between, device, far in ways:
             for protocol in ("tcp", "udp", "icmp"):
                 for state in ("new", "established"):
@@ -155,16 +161,22 @@ def _rule(comment: str, expr: Any) -> str:
 
 
 def add(
-    plan: Plan, node: Node, chains: Iterable[Forwarder], before: State, final: State
+    plan: Plan,
+    node: Node,
+    chains: Iterable[Forwarder],
+    before: State,
+    final: State,
+    *,
+    bridged: Collection[int] = (),
 ) -> list[str]:
     """Add the accept rules that this network needs to `final`; return messages for the user.
 
     A chain that has podnet's rules keeps them, even if its policy is accept now: Docker sets the
     policy again whenever it starts. Where a rule above podnet's drops pods' packets, podnet's rules
-    are moved to the top.
+    are moved to the top. `bridged` is as in `packets`.
     """
     served = {(one.tool, one.chain) for one in before.accepts}
-    kinds = list(packets(plan, node, final))
+    kinds = list(packets(plan, node, final, bridged))
     new, told = [], []
     for chain in chains:
         if not _families(plan) & set(chain.families):
@@ -223,9 +235,18 @@ def _warnings(chain: Forwarder, judged: Judgement) -> list[str]:
     return lines
 
 
-def left_alone(plan: Plan, node: Node, chains: Iterable[Forwarder], final: State) -> list[str]:
-    """Return warnings for a host where podnet may not touch `chains` (podnet_manage_forward)."""
-    kinds = list(packets(plan, node, final))
+def left_alone(
+    plan: Plan,
+    node: Node,
+    chains: Iterable[Forwarder],
+    final: State,
+    bridged: Collection[int] = (),
+) -> list[str]:
+    """Return warnings for a host where podnet may not touch `chains` (podnet_manage_forward).
+
+    `bridged` is as in `packets`.
+    """
+    kinds = list(packets(plan, node, final, bridged))
     judged = [
         (chain, judge(kinds, chain)) for chain in chains if _families(plan) & set(chain.families)
     ]

@@ -116,8 +116,10 @@ def _others(option: str, values: list[str]) -> tuple[tuple[Match, ...], ...]:
         return ((ALWAYS if is_usual else NEVER,),)
     if option == "--tcp-flags":
         return ((Match("syn") if values == ["FIN,SYN,RST,ACK", "SYN"] else NEVER,),)
-    if option in ("--icmp-type", "--icmpv6-type", "--mac-source", "-f", "--physdev-is-bridged"):
+    if option in ("--icmp-type", "--icmpv6-type", "--mac-source", "-f"):
         return ((NEVER,),)
+    if option == "--physdev-is-bridged":
+        return ((Match("bridged", True),),)
     # `-m rpfilter --invert` matches packets that fail the strict reverse path test. Pods' packets
     # pass it: they come in by the device that replies to them go out by.
     return ((NEVER if option == "--invert" else UNKNOWN,),)

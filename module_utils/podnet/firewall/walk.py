@@ -40,6 +40,11 @@ class Packet(NamedTuple):
         """Return 4 or 6."""
         return self.source[0]
 
+    @property
+    def bridged(self) -> bool:
+        """Whether it passes from port to port of a bridge, as br_netfilter sees it."""
+        return self.iif == self.oif
+
 
 class Match(NamedTuple):
     """One comparison with `value`; `what` is a field of Packet, or "sport", "dport" or "syn".

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Collection, NamedTuple, Sequence
 
 from ..backends.registry import BACKENDS, KINDS, is_same_device, secrets_on
 from ..core import host_view as underlay
@@ -16,16 +16,29 @@ from ..core.state import BRIDGE, State
 from ..firewall import forward, policy
 from ..keep import boot, files, originals, record_file
 from ..kernel import adopt as flannel
+from ..kernel import bridge_netfilter as clients
 from ..kernel import observe as eyes
 from ..kernel import pods, run, services
 from ..kernel import policy as rules
 from ..kernel import preflight as edge
 from ..kernel import underlay as ways
-from ..state import adopt, foreign_addresses, forwarding, neighbours, phases, preflight, record
+from ..state import (
+    adopt,
+    bridge_netfilter,
+    foreign_addresses,
+    forwarding,
+    neighbours,
+    phases,
+    preflight,
+    record,
+)
 from ..state import managers as others
 from ..state.desire import bridge_mac, desired, own_node
 from ..state.foreign_routes import judge
 from ..state.record import DONE, Record
+
+#: Sysctls that are read on every host, whoever sets them.
+_ALWAYS_READ = (phases.RP_FILTER, forwarding.DEFAULT, *bridge_netfilter.KEYS.values())
 
 
 class Look(NamedTuple):
@@ -98,8 +111,7 @@ def look(plan: Plan, name: str) -> Look:
     _add_router_advertisements(plan, node, host, final)
     crowded = _add_neighbours(plan, node, host, final)
     restorable = _add_loose(plan, node, host, final)
-    wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: "", forwarding.DEFAULT: ""}
-    wanted_sysctls.update(forwarding.wanted(ours))
+    asked = [*restorable, *final.sysctls, *_ALWAYS_READ, *forwarding.wanted(ours)]
     if known:
         cidrs += [one for one in known.cidrs if one not in cidrs]
     seen = eyes.observe(
@@ -108,14 +120,15 @@ def look(plan: Plan, name: str) -> Look:
         ours=ours,
         cidrs=cidrs,
         wanted=set(final.routes) if known or adoption.active else set(),
-        sysctls=wanted_sysctls,
+        sysctls=dict.fromkeys(asked),
         also_tables=record.transient_tables(plan.name, known),
     )
     before = seen.state
+    bridging = _add_bridge_netfilter(node, before, final, restorable)
     foreign, notes = _take_routes(plan, node, adoption, seen, final)
     in_way, idle = judge(plan, node, foreign)
-    problems += in_way
-    notes += [*idle, *underlay.notes(plan, node, host)]
+    problems += [*in_way, *bridging.problems]
+    notes += [*idle, *underlay.notes(plan, node, host), *bridging.warnings]
     notes += BACKENDS[plan.backend].notes(plan, node, host)
     _recognise_renamed(before, final)
     restored = {
@@ -126,7 +139,7 @@ def look(plan: Plan, name: str) -> Look:
     final.sysctls.update(restored)
     _add_ports(plan, node, known, before, final, links=links)
     problems += _stranded_pods(node, before, final)
-    warnings = [*_forward(plan, node, seen, before, final), *crowded]
+    warnings = _forward(plan, node, seen, before, final, bridged=bridging.families) + crowded
     managers = _managers(node)
     _add_files(before, plan.name, managers)
     held = adopt.held_mac(plan, known, before, final)
@@ -184,16 +197,35 @@ def _is_another(plan: Plan, node: Node, host: HostView, before: State, final: St
     )
 
 
+def _add_bridge_netfilter(
+    node: Node, before: State, final: State, restorable: dict[str, str]
+) -> bridge_netfilter.Decision:
+    """Let bridged packets pass iptables in `final` where the host needs that."""
+    values = {**before.sysctls, **restorable}
+    found = bridge_netfilter.decide(node, clients.ask(node), values)
+    final.sysctls.update(found.sysctls)
+    if found.module:
+        final.modules[bridge_netfilter.MODULE] = ""
+    return found
+
+
 def _forward(
-    plan: Plan, node: Node, seen: eyes.Observation, before: State, final: State
+    plan: Plan,
+    node: Node,
+    seen: eyes.Observation,
+    before: State,
+    final: State,
+    *,
+    bridged: Collection[int],
 ) -> list[str]:
     """Add the accept rules that pods need in foreign chains to `final`; return warnings.
 
     With podnet_manage_forward: false nothing is added, and the warnings say what is missing.
+    `bridged` are the families whose packets between pods of this host pass these chains, too.
     """
     if "forward" in node.leave_alone:
-        return forward.left_alone(plan, node, seen.forwarders, final)
-    return forward.add(plan, node, seen.forwarders, before, final)
+        return forward.left_alone(plan, node, seen.forwarders, final, bridged)
+    return forward.add(plan, node, seen.forwarders, before, final, bridged=bridged)
 
 
 def _led_away(plan: Plan, node: Node, switching: bool, warnings: list[str]) -> list[str]:

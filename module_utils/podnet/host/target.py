@@ -13,7 +13,7 @@ from ..core.state import Change, State
 from ..core.version import VERSION
 from ..keep import boot, record_file, repair
 from ..kernel import observe as eyes
-from ..state import forwarding, knowledge, managers, phases, record
+from ..state import bridge_netfilter, forwarding, knowledge, managers, phases, record
 from ..state.desire import bridge_mac
 from ..state.diff import changes
 from ..state.record import DONE, Record
@@ -103,7 +103,11 @@ def target(seen: Look, phase: str) -> State:
             key: value for key, value in after.sysctls.items() if key not in seen.restored
         }
     ranges = [one for one in (seen.plan.cluster_cidr, seen.plan.cluster_cidr6) if one]
-    after.files.update(managers.drop_ins(name, after.links, seen.managers, lasting.sysctls, ranges))
+    after.files.update(
+        managers.drop_ins(
+            name, after.links, seen.managers, lasting.sysctls, ranges, modules=lasting.modules
+        )
+    )
     after.boot = boot.by_address(boot.render(lasting), seen.host)
     if "forward" not in seen.node.leave_alone:
         families = " ".join("6" if ":" in cidr else "4" for cidr in ranges)
@@ -173,6 +177,7 @@ def observed(name: str) -> tuple[State, Record | None]:
             forwarding.IP_FORWARD,
             "net.ipv6.conf.all.forwarding",
             phases.RP_FILTER,
+            *bridge_netfilter.KEYS.values(),
             *forwarding.wanted(ours),
         ],
         also_tables=record.transient_tables(name, known),

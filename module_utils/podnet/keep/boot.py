@@ -1,9 +1,9 @@
 """The files that rebuild the network at boot, without podnet, Python or a controller.
 
-They are plain input of `ip -batch`, `bridge -batch`, `nft -f` and sysctl, which a script feeds to
-these tools (`replay`). /etc/podnet/NAME/boot is a link to a directory that holds all files of one
-state. A new state is written to a directory beside that one, and then the link is moved: a power
-cut leaves either the old state or the new.
+They are plain input of `ip -batch`, `bridge -batch`, `nft -f`, sysctl and modprobe, which a script
+feeds to these tools (`replay`). /etc/podnet/NAME/boot is a link to a directory that holds all files
+of one state. A new state is written to a directory beside that one, and then the link is moved: a
+power cut leaves either the old state or the new.
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ def render(state: State) -> dict[str, str]:
         "routes.batch": _text(routes),
         "tables.nft": _text(tables),
         "accepts": _text(" ".join(one) for one in state.accepts),
+        **({"modules": _text(sorted(state.modules))} if state.modules else {}),
         **boot_files(state),
     }
 

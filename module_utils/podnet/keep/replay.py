@@ -218,7 +218,14 @@ settings() {
   done
 }
 
-@FUNCTIONSreplay() {
+@FUNCTIONS# br_netfilter makes packets of the bridge pass iptables. What is built in has no such directory.
+modules() {
+  while read -r module; do
+    [ -d "/sys/module/$module" ] || modprobe "$module" || return 1
+  done <modules
+}
+
+replay() {
   status=0
   settings || status=1
 @MAKE
@@ -228,6 +235,8 @@ settings() {
   [ ! -s routes.batch ] || named routes.batch | ip -force -batch - || status=1
   [ ! -s tables.nft ] || nft -f tables.nft || status=1
   accepts | accept || status=1
+  # Only now, because chains that drop see bridged packets, too, from here on.
+  [ ! -s modules ] || { modules && settings; } || status=1
   if [ -s "$top/endpoints.batch" ]; then
     missing <"$top/endpoints.batch" | ip -force -batch - || status=1
     # Not -force: ip goes on with the rest in two processes when it cannot enter a namespace.

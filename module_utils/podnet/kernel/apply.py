@@ -34,7 +34,7 @@ def apply(changes: Sequence[Change], after: State) -> None:
             # Pairs of lines: a namespace, and what to run there. Each takes a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
                 batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
-        elif tool in ("iptables", "command", "sysctl", "file", "secret"):
+        elif tool in ("iptables", "command", "module", "sysctl", "file", "secret"):
             for line in lines:
                 _one(tool, line, after)
         elif tool in TOOLS:
@@ -65,6 +65,8 @@ def batch(argv: list[str], lines: Sequence[str]) -> None:
 def _one(tool: str, line: str, after: State) -> None:
     if tool in ("iptables", "command"):
         _command(line.split(" "))
+    elif tool == "module":
+        _command(["modprobe", line])
     elif tool == "secret":
         _write_secret(line, after)
     elif tool == "sysctl":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable, Sequence
+from typing import Any, Collection, Iterable, Sequence
 
 from ..backends.base import DeviceKind
 from ..backends.registry import KINDS
@@ -18,6 +18,7 @@ from ..core.host_view import Prefix, make_prefix
 from ..core.model import ROUTE_PROTOCOL, is_inside, split_cidr
 from ..core.state import BRIDGE, UNREAD, Chain, Link, Port, Rule, State, route_device
 from ..firewall.forward import Forwarder
+from ..state import bridge_netfilter
 from ..state.diff import full_name
 from ..state.nft_rule import text as rule_text
 from . import forward
@@ -278,7 +279,7 @@ def observe(
     ours: set[str],
     cidrs: Sequence[str],
     wanted: set[str],
-    sysctls: Iterable[str],
+    sysctls: Collection[str],
     also_tables: Sequence[str] = (),
 ) -> Observation:
     """Return what network `name` has on this host.
@@ -308,6 +309,11 @@ def observe(
             state.tables[one] = table
     state.accepts, forwarders = forward.read(name)
     state.sysctls = read_sysctls(sysctls)
+    bridging = [key for key in bridge_netfilter.KEYS.values() if key in sysctls]
+    if bridging and sysctl_path(bridging[0]).exists():
+        state.modules[bridge_netfilter.MODULE] = ""
+    for key in bridging:
+        state.sysctls.setdefault(key, "0")
     return Observation(state, links, foreign, forwarders)
 
 

@@ -29,6 +29,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "bridge": "iproute2",
     "nft": "nftables",
+    "modprobe": "kmod",
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "systemctl": "systemd",

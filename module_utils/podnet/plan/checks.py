@@ -46,6 +46,16 @@ def boolean(value: object) -> bool:
     raise ValueError("must be true or false")
 
 
+def auto_or_boolean(value: object) -> str:
+    """Read "auto", true or false; "auto" becomes "", the others become text."""
+    if value == "auto":
+        return ""
+    try:
+        return "true" if boolean(value) else "false"
+    except ValueError:
+        raise ValueError("must be auto, true or false") from None
+
+
 def integer(least: int, most: int) -> Callable[[Any], int]:
     """Make a check for an integer from `least` to `most`."""
 

@@ -73,6 +73,7 @@ class InventoryHost:
     leave_alone: tuple[str, ...] = ()
     adopt: bool = False
     manage_neighbours: bool = False
+    bridge_netfilter: str = ""
     repair_interval: str = ""
     own: Mapping[str, Any] = field(default_factory=dict)
 
@@ -232,6 +233,7 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         ),
         adopt=bool(own.get("podnet_adopt")),
         manage_neighbours=bool(own.get("podnet_manage_neighbours")),
+        bridge_netfilter=own.get("podnet_bridge_netfilter") or "",
         repair_interval=own.get("podnet_repair_interval") or "",
         own={key[len("podnet_") :]: value for key, value in own.items()},
     )

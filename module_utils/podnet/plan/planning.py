@@ -253,6 +253,7 @@ def _nodes(
             leave_alone=host.leave_alone,
             adopt=host.adopt,
             manage_neighbours=host.manage_neighbours,
+            bridge_netfilter=host.bridge_netfilter,
             repair_interval=host.repair_interval,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
             key=keys.get(host.name, ""),

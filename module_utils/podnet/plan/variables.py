@@ -178,6 +178,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_report_dir", "", "str", c.optional(c.absolute_path),
              "directory on the controller to which verify.yml writes its results as JSON, JUnit and"
              " for Prometheus"),
+    Variable("podnet_bridge_netfilter", "auto", "str", c.auto_or_boolean,
+             "whether packets between pods of one host pass iptables, as kube-proxy needs"
+             " (br_netfilter): true, false, or auto: where kubelet, k3s, k0s or kube-proxy is",
+             per_host=True),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
              "IPv4 address outside that verify.yml reaches from a pod", per_host=True),
     Variable("podnet_probe_outside6", "", "str", c.optional(c.address(6)),

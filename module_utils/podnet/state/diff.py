@@ -29,7 +29,7 @@ from ..core.state import (
     State,
     route_device,
 )
-from . import forwarding, nft_rule
+from . import bridge_netfilter, forwarding, nft_rule
 
 
 def is_marked(link: Link) -> bool:
@@ -51,7 +51,7 @@ def changes(before: State, after: State) -> list[Change]:
     result += leftovers(before, after, first=True)
     result += _secrets(before, after, remove=False)
     made = after.links.keys() - kept.links.keys()
-    result += _sysctls(kept, after, made, first=True)
+    result += _sysctls(kept, after, made, turn=FIRST)
     # A peer may send larger packets than our pods accept. The bridge answers these by ICMP, a veth
     # drops them silently: so the bridge's MTU shrinks first and grows last. In between, a pod's end
     # never has a larger MTU than the host's end: it shrinks before that one and grows after it.
@@ -69,13 +69,16 @@ def changes(before: State, after: State) -> list[Change]:
     # Right after the devices, so in one batch with them: with another MAC the kernel drops the
     # neighbours on a device.
     result += _neighbours(kept, after)
-    result += _sysctls(kept, after, made, first=False)
+    result += _sysctls(kept, after, made, turn=MADE)
     result += _ports(kept, after, shrink=False)
     result += _bridge_mtus(kept, after, shrink=False)
     result += _entries(kept, after)
     result += _routes(kept, after)
     result += [one for one in _tables(kept, after) if one not in early]
     result += _accepts(kept, after)
+    # Only now, because chains that drop see bridged packets, too, from here on.
+    result += _modules(kept, after)
+    result += _sysctls(kept, after, made, turn=LAST)
     result += _removals(_without_devices(kept, gone, routes=False), after)
     result += _downs(kept, after)
     for name in sorted(gone - doomed):
@@ -181,8 +184,26 @@ def _without_devices(state: State, names: Iterable[str], routes: bool = True) ->
     return rest
 
 
-def _sysctls(before: State, after: State, made: Collection[str], first: bool) -> list[Change]:
-    """Return the changes of sysctls: with `first` all but those of the devices `made`, else those.
+#: When a sysctl is set: before all else; when the devices that it belongs to are made; at the end.
+FIRST, MADE, LAST = "first", "made", "last"
+
+
+def _turn(key: str, value: str, made: Collection[str]) -> str:
+    if key in bridge_netfilter.KEYS.values() and value == "1":
+        return LAST
+    return MADE if forwarding.owner(key) in made else FIRST
+
+
+def _modules(before: State, after: State) -> list[Change]:
+    """Return what loads modules. None is unloaded: somebody else may use it by now."""
+    return [
+        Change("module", (name,), "", f"module {name}")
+        for name in sorted(after.modules.keys() - before.modules.keys())
+    ]
+
+
+def _sysctls(before: State, after: State, made: Collection[str], turn: str) -> list[Change]:
+    """Return the changes of those sysctls whose turn it is.
 
     `made` are devices that do not exist before this list of changes creates them.
     """
@@ -195,7 +216,7 @@ def _sysctls(before: State, after: State, made: Collection[str], first: bool) ->
             f"sysctl {key} = {value}",
         )
         for key, value in forwarding.ordered(after.sysctls)
-        if (forwarding.owner(key) in made) != first and have.get(key) != value
+        if _turn(key, value, made) == turn and have.get(key) != value
     ]
 
 

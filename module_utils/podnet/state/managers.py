@@ -48,9 +48,20 @@ def _sysctl(name: str) -> str:
     return f"/etc/sysctl.d/95-podnet-{name}.conf"
 
 
+def _modules(name: str) -> str:
+    return f"/etc/modules-load.d/podnet-{name}.conf"
+
+
 def paths(name: str) -> list[str]:
     """Return every path that `drop_ins` may have."""
-    return [NETWORKD_CONF, _network(name), _network_manager(name), _firewalld(name), _sysctl(name)]
+    return [
+        NETWORKD_CONF,
+        _network(name),
+        _network_manager(name),
+        _firewalld(name),
+        _sysctl(name),
+        _modules(name),
+    ]
 
 
 #: The host's ends of pods' and endpoints' veth pairs. NetworkManager leaves any veth alone by a
@@ -65,12 +76,15 @@ def drop_ins(
     tools: Collection[str],
     sysctls: Mapping[str, str],
     cidrs: Iterable[str] = (),
+    *,
+    modules: Iterable[str] = (),
 ) -> dict[str, str]:
     """Return path -> content. `tools` are those of SIGNS that the host has.
 
     `devices` are those of network `name`, `cidrs` the ranges of its pods. `sysctls` are those that
     it always needs: `sysctl --system`, which installers like to call, reads all files anew and
-    would turn forwarding off where another file says so.
+    would turn forwarding off where another file says so. `modules` are the kernel's that it needs:
+    they are loaded before sysctls are set (systemd-sysctl.service(8)).
     """
     result = {}
     listed = sorted(devices)
@@ -91,6 +105,9 @@ def drop_ins(
     if sysctls:
         lines = "".join(f"{key} = {value}\n" for key, value in sorted(sysctls.items()))
         result[_sysctl(name)] = f"# Made by podnet for pod network {name}.\n{lines}"
+    if modules:
+        lines = "".join(f"{one}\n" for one in sorted(modules))
+        result[_modules(name)] = f"# Made by podnet for pod network {name}.\n{lines}"
     return result
 
 
