@@ -30,8 +30,9 @@ VERSION = 1
 MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 #: What podnet can be told to leave alone on a node: "forward", the firewall chains of other tools
-#: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager.
-LEAVABLE = ("forward", "networkd")
+#: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager;
+#: "leases", the addresses of pods that ended with the last boot.
+LEAVABLE = ("forward", "networkd", "leases")
 
 # IFNAMSIZ is 16 with the final NUL (linux/if.h); dev_valid_name() forbids "/", ":" and spaces.
 # We allow less, so that a name is safe in a batch file, a path and an nft script alike.
