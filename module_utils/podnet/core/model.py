@@ -202,13 +202,15 @@ class Node:
 class Cni:
     """Where the CNI configuration is written, and which plugins follow bridge in it.
 
-    `extra_plugins` are types of plugins, or JSON objects with a "type".
+    `extra_plugins` are types of plugins, or JSON objects with a "type". `exclusive`: configurations
+    of others in `conf_dir` are moved aside.
     """
 
     conf_dir: str = "/etc/cni/net.d"
     conf_name: str = "10-podnet.conflist"
     bin_dir: str = "/opt/cni/bin"
     extra_plugins: tuple[Any, ...] = ("portmap",)
+    exclusive: bool = False
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,8 @@ class Plan:
         if self.edition.id:
             document["edition"] = self.edition._asdict()
         cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
+        if not self.cni.exclusive:
+            del cni["exclusive"]
         return dict(document, version=VERSION, cni=cni, nodes=nodes)
 
     @classmethod
@@ -329,6 +333,7 @@ class Plan:
         demand(is_directory(self.cni.conf_dir), "cni.conf_dir", self.cni.conf_dir)
         demand(is_directory(self.cni.bin_dir), "cni.bin_dir", self.cni.bin_dir)
         demand(is_file_name(self.cni.conf_name), "cni.conf_name", self.cni.conf_name)
+        demand(isinstance(self.cni.exclusive, bool), "cni.exclusive", self.cni.exclusive)
         for label, cidr, family in (
             ("cluster_cidr", self.cluster_cidr, 4),
             ("cluster_cidr6", self.cluster_cidr6, 6),
