@@ -124,12 +124,13 @@ def test_what_no_runtime_reads_does_not_matter(root: Root, name: str) -> None:
 # fmt: off
 #: Multus in front of podnet's file -> what is said of it; "" for nothing.
 MULTUS = {
-    THIN: "hands pods to cbr0, not to podnet's network 'podnet'; give it clusterNetwork: podnet",
+    THIN: "hands pods to cbr0, not to podnet's network 'podnet'; name ",
     multus(type="multus-shim", clusterNetwork="/host/etc/cni/net.d/10-flannel.conflist"):
         "hands pods to /host/etc/cni/net.d/10-flannel.conflist, not",
-    multus(type="multus-shim"): "hands pods to a network that the file does not name",
+    multus(type="multus-shim"): "does not say to which network it hands pods; podnet's is in /",
     multus(type="multus-shim", clusterNetwork="/host/etc/cni/net.d/10-podnet.conflist"): "",
     multus(type="multus", clusterNetwork="podnet"): "",
+    multus(type="multus", clusterNetwork="10-podnet"): "",
     multus(type="multus", delegates=[{"name": "podnet", "plugins": []}]): "",
 }
 # fmt: on

@@ -132,7 +132,7 @@ def judge(name: str, ours: str, those: Sequence[Other], siblings: Iterable[str])
     top, *rest = before
     file = ours.rpartition("/")[2]
     if top.is_multus:
-        return said + _of_multus(name, file, top)
+        return said + _of_multus(name, ours, top)
     more = f"; {', '.join(f'{one.name} ({one.what()})' for one in rest)} would be next"
     starts = f"{top.path}: sorts before {file}, so container runtimes take it: {top.what()}"
     if top.path in siblings:
@@ -147,15 +147,21 @@ def judge(name: str, ours: str, those: Sequence[Other], siblings: Iterable[str])
     ]
 
 
-def _of_multus(name: str, file: str, multus: Other) -> list[str]:
-    """Return a warning unless Multus hands pods to podnet's network `name` in `file`."""
-    if any(one == name or one.rpartition("/")[2] == file for one in multus.hands_to):
+def _of_multus(name: str, ours: str, multus: Other) -> list[str]:
+    """Return a warning unless Multus hands pods to podnet's network `name`, which is in `ours`."""
+    file = ours.rpartition("/")[2]
+    # As Multus reads clusterNetwork: a network, a file's path, its name without the end.
+    if {name, file, file.rpartition(".")[0]} & {one.rpartition("/")[2] for one in multus.hands_to}:
         return []
-    to = ", ".join(multus.hands_to) or "a network that the file does not name"
+    if not multus.hands_to:
+        return [
+            f"{multus.path}: Multus sorts first, as it should, and its file does not say to which "
+            f"network it hands pods; podnet's is in {ours}"
+        ]
     return [
-        f"{multus.path}: Multus, which sorts first as it should, hands pods to {to}, not to "
-        f"podnet's network {name!r}; give it clusterNetwork: {name}, or let it make its file anew "
-        "(podnet leaves it alone)"
+        f"{multus.path}: Multus sorts first, as it should, and hands pods to "
+        f"{', '.join(multus.hands_to)}, not to podnet's network {name!r}; name {ours} there "
+        "(clusterNetwork), or let Multus make its file anew. podnet leaves it alone"
     ]
 
 
