@@ -283,7 +283,9 @@ def test_a_run_that_fails_half_way_is_undone(root: Root, monkeypatch: pytest.Mon
         apply(change)
 
     monkeypatch.setattr(files.MoveChange, "apply", refuse)
-    with pytest.raises(PodnetError, match="06-fixed"):
+    with pytest.raises(
+        PodnetError, match=r"06-fixed.*\. All changes of the CNI configuration .* are undone"
+    ):
         configuration.apply(seen, "podnet")
     files.prune_directories([f"{files.STATE}/podnet"])
     assert [one for one in root.tree() if "cni/net.d" in one] == [

@@ -195,7 +195,8 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
     record = read_record(name)
     path = record.path or (f"{plan.cni.conf_dir}/{plan.cni.conf_name}" if plan else "")
     seen = Inspection(path=path, present=False)
-    moves, seen.warnings = _put_back(name, {str(Path(path).parent)} if path else set(), {path})
+    free = {path} if path and _network_of(path) == name else set()
+    moves, seen.warnings = _put_back(name, {str(Path(path).parent)} if path else set(), free)
     # First, so that a runtime has a configuration at every moment, but for one that takes podnet's
     # place.
     seen.changes += [one for one in moves if not isinstance(one, MoveChange) or one.to != path]
@@ -243,14 +244,17 @@ def apply(inspection: Inspection, name: str) -> None:
     except Exception as error:
         try:
             for change in reversed(done):
-                if not isinstance(change, TreeRemoval):
+                # What a run that died has left need not come back.
+                if not isinstance(change, TreeRemoval) and files.beside(change.path):
                     change.inverse().apply()
         except Exception as second:
             raise PodnetError(
                 f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes "
                 "on from here"
             ) from error
-        raise
+        raise PodnetError(
+            f"{message(error)}. All changes of the CNI configuration on this host are undone"
+        ) from error
     if inspection.present and inspection.changes:
         record_file.note_version(name)
     if not inspection.present:

@@ -181,15 +181,12 @@ free_leases() {
       given=$(ls "$directory" | grep -E '^([0-9]+\.){3}[0-9]+$|^[0-9a-f:]*:[0-9a-f:.]*$')
       ! ip link show dev "$bridge" >/dev/null 2>&1 || exit 0
       [ -n "$given" ] && command -v nsenter >/dev/null || exit 0
-      held=$(everywhere)
-      gone=''
-      for address in $given; do
-        printf '%s\n' "$held" | grep -qxF -e "$address" || gone="$gone $address"
-      done
-      for address in $gone; do rm -f "$directory/$address"; done
+      gone=$(echo "$given" | grep -vxF -e "$(everywhere)")
       set -- $gone
-      [ $# -eq 0 ] || echo "freed $# addresses of pods that ended with the last boot:$(
-        echo "$gone" | cut -d ' ' -f 1-6)$([ $# -le 5 ] || echo ' ...')"
+      [ $# -gt 0 ] || exit 0
+      echo "$gone" | sed "s,^,$directory/," | xargs rm -f
+      echo "freed $# addresses of pods that ended with the last boot:" $(echo "$gone" | head -n 5) \
+        $([ $# -le 5 ] || echo ...)
     ) || return 0
   fi
   echo "$now" >"$freed"
