@@ -26,12 +26,12 @@ options:
     default: podnet
   gather:
     description:
-      - V(state) returns the observed objects, V(pending) what a run would change. The latter needs
-        O(plan).
+      - V(state) returns the observed objects, V(cni) what there is of the CNI configuration and how
+        many addresses pods use, V(pending) what a run would change. The latter needs O(plan).
     type: list
     elements: str
-    choices: [state, pending]
-    default: [state]
+    choices: [state, cni, pending]
+    default: [state, cni]
   cni_install:
     description: As O(podnet_cni#module:install); for V(pending).
     type: str
@@ -88,6 +88,19 @@ state:
       that has changed the host last.
   returned: when O(gather) has V(state)
   type: dict
+cni:
+  description:
+    - C(path) is podnet's configuration file, C(first) the file in its directory that sorts first,
+      which container runtimes take. C(others) are all others there that runtimes read, C(aside)
+      those that C(podnet_cni_exclusive) has moved aside.
+    - C(addresses) has for each family how many addresses pods may have (C(size), without what is
+      reserved), and how many of these are C(used) and C(free).
+  returned: when O(gather) has V(cni)
+  type: dict
+  sample: {path: /etc/cni/net.d/10-podnet.conflist, first: /etc/cni/net.d/10-podnet.conflist,
+           others: [{path: /etc/cni/net.d/87-podman.conflist, network: podman,
+                     plugins: [bridge, portmap]}],
+           aside: [], addresses: {ipv4: {size: 253, used: 12, free: 241}}}
 pending:
   description:
     - What a run would change. C(network), C(cni) and C(endpoints) count changes, C(total) is
@@ -137,8 +150,8 @@ def argument_spec() -> dict[str, Any]:
         "gather": {
             "type": "list",
             "elements": "str",
-            "choices": ["state", "pending"],
-            "default": ["state"],
+            "choices": ["state", "cni", "pending"],
+            "default": ["state", "cni"],
         },
         "cni_install": {
             "type": "str",
@@ -184,6 +197,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             result["held"] = holder._asdict()
     if "state" in options["gather"]:
         result["state"] = info.observed(name)
+    if "cni" in options["gather"]:
+        result["cni"] = info.cni(name)
     return result
 
 

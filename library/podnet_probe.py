@@ -143,6 +143,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
 from ansible.module_utils.podnet.backends.registry import BACKENDS
+from ansible.module_utils.podnet.cni import addresses
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
@@ -180,16 +181,19 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
     if module.check_mode:
         return {"changed": options["state"] == "present"}
     if options["state"] == "present":
+        # Before the pod is made, which fails when there is none left.
+        for full in addresses.crowded(options["node"], addresses.usage(plan.name)):
+            module.warn(full)
         pod = vars(probe_pod.make(plan, options["node"]))
         # Before anybody probes: a first packet that waits for a handshake would count as lost.
         for late in BACKENDS[plan.backend].warm_up(plan, plan.nodes[options["node"]], TOOLS):
             module.warn(late)
         return {"changed": True, "pod": pod}
     pod = probe_pod.read(plan.name)
-    addresses, notes = questions.outside_addresses(plan, pod, options["outside"])
+    outside, notes = questions.outside_addresses(plan, pod, options["outside"])
     peers = questions.asked_nodes(options["node"], targets, options["pairs"])
     chosen = {name: targets[name] for name in peers}
-    seen = questions.probe(options["node"], pod, chosen, addresses, options["outside"])
+    seen = questions.probe(options["node"], pod, chosen, outside, options["outside"])
     seen["notes"] = notes + seen["notes"]
     return dict(seen, peers=peers, changed=False)
 

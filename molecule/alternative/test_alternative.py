@@ -41,6 +41,16 @@ def test_cni(cluster: Cluster) -> None:
         assert [plugin["type"] for plugin in conflist["plugins"]] == ["bridge", "portmap", "tuning"]
         assert cluster.on(host, "ls", "/etc/cni/net.d") == "99-other.conflist\n"
         assert "host-local" in cluster.on(host, "ls", "/usr/local/lib/cni")
+        # Addresses of pods of the last boot stay.
+        assert "leases" not in cluster.on(host, "ls", "/etc/podnet/other-net/boot/").split()
+
+
+def test_another_cni_file_goes_aside(cluster: Cluster) -> None:
+    cluster.on("n1", "tee", "/etc/other/cni/05-theirs.conf", stdin="{}")
+    cluster.site()
+    aside = "05-theirs.conf.podnet-disabled\n"
+    assert cluster.on("n1", "ls", "/etc/other/cni") == f"{aside}42-pods.conflist\n"
+    cluster.on("n1", "rm", "/etc/other/cni/05-theirs.conf.podnet-disabled")
 
 
 def test_reserved_addresses_are_in_no_range(cluster: Cluster) -> None:

@@ -69,6 +69,43 @@ print(json.dumps([handed, refused]))
     assert "no IP addresses available" in refused
 
 
+def test_used_and_free_addresses_are_what_the_plugin_has_and_says(three: list[Host]) -> None:
+    document = plan_document(3)
+    document["nodes"][0]["subnet"] = "10.244.0.0/28"
+    document["nodes"][0]["reserved"] = ["10.244.0.5-10.244.0.7"]
+    code = """
+from podnet.cni import addresses
+from podnet.host import info
+import os
+configure(mtu=1500, endpoints=["10.244.0.14"])
+text = open("/etc/cni/net.d/10-podnet.conflist").read()
+bridge = json.loads(text)["plugins"][0]
+one = dict(json.loads(text), plugins=[{"type": "host-local", "ipam": bridge["ipam"]}])
+chain = PluginChain.from_text(json.dumps(one), ["/usr/lib/cni"])
+told = []
+for number in range(9):
+    chain.add(Attachment(f"c{number}", "/nowhere"))
+    told.append(len(addresses.crowded("n1", addresses.usage("podnet"))))
+try:
+    chain.add(Attachment("more", "/nowhere"))
+except Exception as error:
+    refused = str(error)
+found = info.cni("podnet")
+for number in range(9):
+    chain.delete(Attachment(f"c{number}", "/nowhere"))
+print(json.dumps([found, told, refused, info.cni("podnet")["addresses"]["ipv4"]]))
+"""
+    found, told, refused, after = python(three[0], code, document)
+    path = "/etc/cni/net.d/10-podnet.conflist"
+    assert (found["path"], found["first"], found["others"], found["aside"]) == (path, path, [], [])
+    assert found["addresses"]["ipv4"] == {"size": 9, "used": 9, "free": 0}
+    assert found["addresses"]["ipv6"] == {"size": 2**64 - 2, "used": 9, "free": 2**64 - 11}
+    # From the ninth of nine on; eight are 88 %.
+    assert told == [0] * 8 + [1]
+    assert "failed to allocate for range 0: no IP addresses available in range set: 10." in refused
+    assert after == {"size": 9, "used": 0, "free": 9}
+
+
 def test_a_pod_keeps_an_address_that_is_reserved_under_it(three: list[Host]) -> None:
     """Its removal frees the address, and no pod gets it after that."""
     code = """

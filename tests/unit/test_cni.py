@@ -1,90 +1,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from podnet.cni import configuration
+from podnet.cni import cni_record, configuration
 from podnet.core.errors import PodnetError
-from podnet.core.model import Cni, Endpoint, Node, Plan
 from podnet.keep import files, leases
 
-VERSIONS = ["0.3.1", "0.4.0", "1.0.0"]
-
-
-def names(directory: Path | str) -> list[str]:
-    return sorted(entry.name for entry in Path(directory).iterdir())
-
-
-class Root:
-    """Directories that stand for the host's."""
-
-    def __init__(self, top: Path) -> None:
-        self.top = top
-        self.conf = top / "etc" / "cni" / "net.d"
-        self.bin = top / "opt" / "cni" / "bin"
-        self.distribution = top / "usr" / "lib" / "cni"
-
-    def plugin(
-        self, name: str, directory: Path | None = None, versions: Sequence[str] = VERSIONS
-    ) -> Path:
-        path = (directory or self.distribution) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        answer = json.dumps({"cniVersion": "1.0.0", "supportedVersions": versions})
-        path.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{answer}'\n")
-        path.chmod(0o755)
-        return path
-
-    def plugins(self, directory: Path | None = None) -> None:
-        for name in ("bridge", "host-local", "portmap", "loopback"):
-            self.plugin(name, directory)
-
-    def plan(
-        self, name: str = "podnet", conf_name: str = "10-podnet.conflist", mtu: str = "1450"
-    ) -> Plan:
-        node = Node(
-            "n1", "192.0.2.11", 24, subnet="10.244.0.0/24", endpoints=(Endpoint("a", "10.244.0.9"),)
-        )
-        place = Cni(str(self.conf), conf_name, str(self.bin))
-        return Plan(
-            name, "10.244.0.0/16", "", "host-gw", {}, "cni0", mtu, True, 4, place, {"n1": node},
-        )  # fmt: skip
-
-    def tree(self) -> list[str]:
-        return sorted(
-            str(path.relative_to(self.top))
-            for path in self.top.rglob("*")
-            if self.distribution not in path.parents
-        )
+from tests.unit.cni_root import Root, done, made, names, removed
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
-    made = Root(tmp_path)
-    monkeypatch.setattr(files, "STATE", str(tmp_path / "etc" / "podnet"))
-    monkeypatch.setattr(files, "DIRECTORIES", str(tmp_path / "etc" / "podnet" / "directories"))
-    monkeypatch.setattr(configuration, "DISTRIBUTION_DIRS", (str(made.distribution),))
-    monkeypatch.setattr(leases, "DIRECTORY", str(tmp_path / "var" / "lib" / "cni" / "networks"))
-    monkeypatch.setattr(configuration, "_RUNTIME_CACHES", (str(tmp_path / "var/lib/cni/results"),))
-    monkeypatch.setattr(configuration, "ARCHIVES", str(tmp_path / "opt" / "podnet" / "cni"))
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "opt").mkdir()
-    (tmp_path / "var").mkdir()
-    return made
-
-
-def done(plan: Plan, **options: Any) -> configuration.Inspection:
-    seen = configuration.inspect(plan, "n1", **options)
-    configuration.apply(seen, plan.name)
-    return seen
-
-
-def removed(plan: Plan) -> configuration.Inspection:
-    seen = configuration.inspect_absent(plan.name, plan)
-    configuration.apply(seen, plan.name)
-    return seen
+    return made(tmp_path, monkeypatch)
 
 
 def test_life_of_a_configuration(root: Root) -> None:
@@ -192,17 +122,18 @@ def test_renamed_file_leaves_no_second_one(root: Root) -> None:
 def test_foreign_files(root: Root) -> None:
     root.plugins(root.bin)
     root.conf.mkdir(parents=True)
-    (root.conf / "05-calico.conflist").write_text('{"name": "k8s-pod-network"}')
+    calico = '{"name": "k8s-pod-network", "plugins": [{"type": "calico"}]}'
+    (root.conf / "05-calico.conflist").write_text(calico)
     (root.conf / "06-broken.conf").write_text("{")
     (root.conf / "07-ours.json").write_text('{"name": "podnet"}')
     (root.conf / "01-readme.txt").write_text("")
-    (root.conf / "99-loopback.conf").write_text('{"name": "lo"}')
+    (root.conf / "99-loopback.conf").write_text('{"name": "lo", "type": "loopback"}')
     warnings = configuration.inspect(root.plan(), "n1").warnings
-    assert len(warnings) == 3
-    assert "05-calico.conflist: sorts before 10-podnet.conflist" in warnings[0]
-    assert "network 'k8s-pod-network'" in warnings[0]
-    assert "06-broken.conf: sorts before" in warnings[1]
-    assert "07-ours.json: holds a network 'podnet', too" in warnings[2]
+    assert len(warnings) == 2
+    assert "07-ours.json: holds a network 'podnet', too" in warnings[0]
+    assert "05-calico.conflist: sorts before 10-podnet.conflist" in warnings[1]
+    assert "network 'k8s-pod-network' (calico)" in warnings[1]
+    assert "06-broken.conf" in warnings[1]
     before = names(root.conf)
     done(root.plan())
     removed(root.plan())
@@ -259,16 +190,16 @@ def test_recorded_endpoints_are_reserved(root: Root) -> None:
 
 def test_archive_moves_and_goes(root: Root) -> None:
     for number in ("1111", "2222"):
-        root.plugins(Path(configuration.ARCHIVES) / number)
-    one, two = (f"{configuration.ARCHIVES}/{number}" for number in ("1111", "2222"))
+        root.plugins(Path(cni_record.ARCHIVES) / number)
+    one, two = (f"{cni_record.ARCHIVES}/{number}" for number in ("1111", "2222"))
     done(root.plan(), install="archive", archive_dir=one)
     assert str(Path(root.bin / "bridge").readlink()) == one + "/bridge"
     done(root.plan(), install="archive", archive_dir=two)
     assert str(Path(root.bin / "bridge").readlink()) == two + "/bridge"
-    assert names(configuration.ARCHIVES) == ["2222"]
+    assert names(cni_record.ARCHIVES) == ["2222"]
     assert not configuration.inspect(root.plan(), "n1", install="archive").changed
     removed(root.plan())
-    assert not Path(configuration.ARCHIVES).parent.exists()
+    assert not Path(cni_record.ARCHIVES).parent.exists()
     with pytest.raises(PodnetError, match="archive_dir"):
         configuration.inspect(root.plan(), "n1", install="archive", archive_dir="/etc")
 
@@ -276,7 +207,7 @@ def test_archive_moves_and_goes(root: Root) -> None:
 def test_the_archive_that_was_asked_for_is_what_counts(root: Root) -> None:
     root.plugins()
     done(root.plan(), install="package")
-    asked = f"{configuration.ARCHIVES}/3333"
+    asked = f"{cni_record.ARCHIVES}/3333"
     options: dict[str, Any] = {"install": "archive", "archive_dir": asked}
     seen = configuration.inspect(root.plan(), "n1", demand_plugins=False, **options)
     assert seen.missing == ["bridge", "host-local", "portmap"]

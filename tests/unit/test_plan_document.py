@@ -70,6 +70,12 @@ def test_lists_come_back_and_empty_ones_are_left_out() -> None:
         Plan.from_document(made).to_document()["masquerade_exclude"] == made["masquerade_exclude"]
     )
     assert Plan.from_document(made).to_document()["nodes"] == made["nodes"]
+    assert "exclusive" not in Plan.from_document(made).to_document()["cni"]
+    made["cni"]["exclusive"] = True
+    assert Plan.from_document(made).to_document()["cni"]["exclusive"] is True
+    made["cni"]["exclusive"] = "yes"
+    with pytest.raises(PodnetError, match=r"plan: cni\.exclusive"):
+        Plan.from_document(made)
     bare = plan_document(1)
     found = Plan.from_document(bare).to_document()
     assert "masquerade_exclude" not in found

@@ -9,39 +9,43 @@ podnet made.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterable, Sequence, Union
 
-from ..core.errors import PodnetError
-from ..core.model import Plan, is_directory, pack
+from ..core.errors import PodnetError, message
+from ..core.model import Plan, pack
 from ..keep import files, leases, record_file
-from ..keep.files import LinkChange, TextChange, TreeRemoval
+from ..keep.files import LinkChange, MoveChange, TextChange, TreeRemoval
 from ..kernel import adopt as flannel
 from ..kernel.netns import interface_mtu
+from . import cni_record, others
 from .chain import find_plugin, supported_versions
+from .cni_record import CniRecord, is_archive_dir, read_record, record_path
 from .conflist import best_version, conflist, plugin_types
 
-__all__ = ["Inspection", "apply", "conflist", "inspect", "inspect_absent", "plugin_directories"]
+__all__ = [
+    "Inspection",
+    "apply",
+    "conflist",
+    "inspect",
+    "inspect_absent",
+    "plugin_directories",
+    "read_record",
+    "record_path",
+]
 
 #: Where distributions put the plugins (Debian, Arch, SUSE; Fedora, RHEL, Alpine).
 DISTRIBUTION_DIRS = ("/usr/lib/cni", "/usr/libexec/cni")
 
-#: Each archive of plugins is unpacked into a directory of its own below this one.
-ARCHIVES = "/opt/podnet/cni"
-
-#: host-local keeps a file for each address it has handed out in a directory for each network.
-
 #: Where runtimes keep the results of ADD (libcni 1.x, 0.x).
 _RUNTIME_CACHES = ("/var/lib/cni/results", "/var/lib/cni/cache")
-
-#: File names that CNI runtimes read (libcni's ConfFiles).
-_EXTENSIONS = (".conf", ".conflist", ".json")
 
 #: Not in the chain, but a runtime (containerd) refuses to start pods without it.
 _RUNTIME_PLUGIN = "loopback"
 
-FileChange = Union[TextChange, LinkChange, TreeRemoval]
+FileChange = Union[TextChange, LinkChange, MoveChange, TreeRemoval]
 
 
 @dataclass
@@ -71,23 +75,6 @@ class Inspection:
     def diff(self) -> list[dict[str, str]]:
         """The changes as Ansible's ``--diff`` prints them."""
         return files.diffs(self.changes)
-
-
-@dataclass(frozen=True)
-class CniRecord:
-    """What podnet wrote on this host for one network.
-
-    `path` is the conflist, `links` are the links to plugins, `archive_dir` is where an archive was
-    unpacked.
-    """
-
-    path: str = ""
-    links: tuple[str, ...] = ()
-    archive_dir: str = ""
-
-    def to_text(self) -> str:
-        """Return the file's text."""
-        return json.dumps(dict(vars(self), links=list(self.links)), indent=2) + "\n"
 
 
 def inspect(
@@ -125,8 +112,8 @@ def inspect(
             f"podnet_cni_conf_name: {plan.cni.conf_name!r} does not end in .conflist; runtimes "
             "read a chain of plugins from such files only"
         )
-    if archive_dir and not _is_archive_dir(archive_dir):
-        raise PodnetError(f"archive_dir: {archive_dir!r} is no directory in {ARCHIVES}")
+    if archive_dir and not is_archive_dir(archive_dir):
+        raise PodnetError(f"archive_dir: {archive_dir!r} is no directory in {cni_record.ARCHIVES}")
     seen = Inspection(path=f"{plan.cni.conf_dir}/{plan.cni.conf_name}")
     record = read_record(plan.name)
     _demand_ours(seen.path, plan.name, record)
@@ -159,28 +146,33 @@ def inspect(
         raise PodnetError(f"{node_name}: reserved address: {error}") from error
 
     links = _links(plan, kinds, record, install, archive_dir)
-    seen.changes = _changes(plan, seen, record, links, archive_dir)
-    # flannel's configuration sorts before podnet's, so runtimes would use it. It is removed last,
-    # when podnet's is in place.
+    # flannel's configuration is removed, and not moved aside: flannel does not come back.
     adopted = dict(flannel.cni_configs(plan.cni.conf_dir)) if node.adopt else {}
+    moves, told = _others(plan, seen.path, record, adopted)
+    seen.changes = _changes(plan, seen, record, links, archive_dir, moves=moves)
+    # It sorts before podnet's, so runtimes would use it. It goes when podnet's is in place.
     for path in adopted:
         _collect(seen, files.text_change(path, None))
-    seen.warnings = [
-        *(one for one in _competitors(plan, record) if one.partition(":")[0] not in adopted),
-        *_unseen_plugins(plan, seen.plugins, links),
-    ]
+    seen.warnings = [*told, *_unseen_plugins(plan, seen.plugins, links)]
     return seen
 
 
 def _changes(
-    plan: Plan, seen: Inspection, record: CniRecord, links: dict[str, str], archive_dir: str
+    plan: Plan,
+    seen: Inspection,
+    record: CniRecord,
+    links: dict[str, str],
+    archive_dir: str,
+    *,
+    moves: Sequence[FileChange],
 ) -> list[FileChange]:
     """Return the ordered changes that lead to the configuration in `seen`.
 
     The record is written first, so that it names all that a run that dies leaves behind; links come
-    before the configuration, which needs them.
+    before the configuration, which needs them; `moves` of others' configurations after it, so that
+    a runtime has one at every moment.
     """
-    wanted = CniRecord(seen.path, tuple(links), archive_dir)
+    wanted = CniRecord(seen.path, tuple(links), archive_dir, plan.cni.exclusive)
     steps: list[FileChange | None] = [
         files.text_change(record_path(plan.name), wanted.to_text()),
         *(files.link_change(path, target) for path, target in links.items()),
@@ -188,6 +180,7 @@ def _changes(
     ]
     if record.path not in ("", seen.path) and _network_of(record.path) == plan.name:
         steps.append(files.text_change(record.path, None))
+    steps += moves
     stale = record.archive_dir
     if stale not in ("", archive_dir) and not _used_by_others(plan.name, stale):
         steps.append(files.tree_removal(stale))
@@ -202,11 +195,17 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
     record = read_record(name)
     path = record.path or (f"{plan.cni.conf_dir}/{plan.cni.conf_name}" if plan else "")
     seen = Inspection(path=path, present=False)
+    free = {path} if path and _network_of(path) == name else set()
+    moves, seen.warnings = _put_back(name, {str(Path(path).parent)} if path else set(), free)
+    # First, so that a runtime has a configuration at every moment, but for one that takes podnet's
+    # place.
+    seen.changes += [one for one in moves if not isinstance(one, MoveChange) or one.to != path]
     if path and Path(path).exists():
         if _network_of(path) == name:
             _collect(seen, files.text_change(path, None))
         elif record.path:
             seen.warnings.append(f"{path}: no longer holds network {name!r}; it was left alone")
+    seen.changes += [one for one in moves if one not in seen.changes]
     for link in record.links:
         if Path(link).is_symlink() and not _used_by_others(name, link):
             _collect(seen, files.link_change(link, None))
@@ -228,18 +227,38 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
 
 
 def apply(inspection: Inspection, name: str) -> None:
-    """Make the changes that `inspect` or `inspect_absent` returned for network `name`."""
+    """Make the changes that `inspect` or `inspect_absent` returned for network `name`.
+
+    Raises PodnetError; then those that were made are undone, but for trees that were removed.
+    """
     if inspection.present and inspection.changes:
         # host-local and the runtimes will make these if the host's first pod is podnet's: noted
         # now, they can be removed with the network.
         for path in (leases.DIRECTORY, *_RUNTIME_CACHES):
             files.note_missing_directories(path)
-    for change in inspection.changes:
-        change.apply()
+    done: list[FileChange] = []
+    try:
+        for change in inspection.changes:
+            change.apply()
+            done.append(change)
+    except Exception as error:
+        try:
+            for change in reversed(done):
+                # What a run that died has left need not come back.
+                if not isinstance(change, TreeRemoval) and files.beside(change.path):
+                    change.inverse().apply()
+        except Exception as second:
+            raise PodnetError(
+                f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes "
+                "on from here"
+            ) from error
+        raise PodnetError(
+            f"{message(error)}. All changes of the CNI configuration on this host are undone"
+        ) from error
     if inspection.present and inspection.changes:
         record_file.note_version(name)
     if not inspection.present:
-        own = (f"{files.STATE}/{name}", ARCHIVES, str(Path(ARCHIVES).parent))
+        own = (f"{files.STATE}/{name}", cni_record.ARCHIVES, str(Path(cni_record.ARCHIVES).parent))
         files.prune_directories(own)
 
 
@@ -247,32 +266,6 @@ def plugin_directories(plan: Plan, archive_dir: str = "") -> tuple[str, ...]:
     """Return where plugins are looked up, in order: the runtimes' own directory comes first."""
     ours = (archive_dir,) if archive_dir else ()
     return tuple(dict.fromkeys((plan.cni.bin_dir, *ours, *DISTRIBUTION_DIRS)))
-
-
-def record_path(name: str) -> str:
-    """Return where the record of network `name` lies."""
-    return f"{files.STATE}/{name}/cni.json"
-
-
-def read_record(name: str) -> CniRecord:
-    """Return the record of network `name`; an empty one if there is none or it is damaged.
-
-    A damaged record counts as lost and is written anew: the configuration file itself names its
-    network.
-    """
-    try:
-        found = json.loads(files.read_text(record_path(name)) or "{}")
-        record = CniRecord(
-            str(found.get("path", "")),
-            tuple(str(one) for one in found.get("links", ())),
-            str(found.get("archive_dir", "")),
-        )
-    except (ValueError, AttributeError, TypeError):
-        return CniRecord()
-    # podnet deletes the directory that the record names, so one outside of ARCHIVES is ignored.
-    if not _is_archive_dir(record.archive_dir):
-        record = CniRecord(record.path, record.links, "")
-    return record
 
 
 def recorded_endpoints(name: str) -> list[str]:
@@ -298,10 +291,6 @@ def recorded_endpoints(name: str) -> list[str]:
             f"{path}: damaged ({error}); run podnet_endpoint to write it anew, or remove it"
         ) from error
     return addresses
-
-
-def _is_archive_dir(path: str) -> bool:
-    return is_directory(path) and str(Path(path).parent) == ARCHIVES
 
 
 def _collect(seen: Inspection, change: FileChange | None) -> None:
@@ -388,40 +377,83 @@ def _links(
 
 def _used_by_others(name: str, thing: str) -> bool:
     """Whether another podnet network of this host recorded the link or directory `thing`."""
-    for path in Path(files.STATE).glob("*/cni.json"):
-        other = path.parent.name
-        if other != name:
-            record = read_record(other)
-            if thing in record.links or thing == record.archive_dir:
-                return True
-    return False
+    return any(thing in one.links or thing == one.archive_dir for one in cni_record.others(name))
 
 
-def _competitors(plan: Plan, record: CniRecord) -> list[str]:
-    """Return warnings about files in the same directory that a runtime would take instead."""
-    ours = plan.cni.conf_name
-    warnings: list[str] = []
+def _others(
+    plan: Plan, ours: str, record: CniRecord, adopted: Iterable[str]
+) -> tuple[list[FileChange], list[str]]:
+    """Return the changes to configurations of others beside `ours`, podnet's, and warnings.
+
+    `adopted` are files that go anyway. Raises PodnetError for one that cannot be moved aside.
+    """
+    here = plan.cni.conf_dir
+    siblings = {one.path for one in cni_record.others(plan.name)}
+    those = [one for one in others.read(here) if one.path not in {ours, record.path, *adopted}]
+    moves: list[FileChange] = []
+    if plan.cni.exclusive:
+        known = record.exclusive or _keeps_aside(plan.name, here)
+        for path in others.to_move(those, siblings):
+            moves.append(_move_aside(path, known))
+        those = [one for one in those if one.path not in {change.path for change in moves}]
+    left = {here, record.directory} - {"", here if plan.cni.exclusive else ""}
+    back, warnings = _put_back(plan.name, left, set(), adopted)
+    those += [others.load(one.path, one.to) for one in back if isinstance(one, MoveChange)]
+    those = sorted(one for one in those if str(Path(one.path).parent) == here)
+    return [*moves, *back], [*warnings, *others.judge(plan.name, ours, those, siblings)]
+
+
+def _keeps_aside(name: str, directory: str) -> bool:
+    """Whether another podnet network of this host wants to be the only one in a directory."""
+    return any(one.exclusive and one.directory == directory for one in cni_record.others(name))
+
+
+def _move_aside(path: str, known: bool) -> MoveChange:
+    """Return the change; `known`: podnet has moved files of that directory aside before.
+
+    Then a file that is aside already is what `path` was before its owner wrote it again.
+    """
+    change = MoveChange(path, path + others.SUFFIX)
+    if os.path.lexists(change.to) and not (known or _are_equal(path, change.to)):
+        raise PodnetError(
+            f"{change.to}: is in the way of podnet_cni_exclusive, which gives {path} this name; "
+            "podnet did not write it: remove it, or give it another name"
+        )
+    return change
+
+
+def _put_back(
+    name: str, directories: Iterable[str], free: set[str], adopted: Iterable[str] = ()
+) -> tuple[list[FileChange], list[str]]:
+    """Return the changes that put back what network `name` has moved aside, and warnings.
+
+    The paths in `free` will be. What is in `adopted` goes anyway.
+    """
+    changes: list[FileChange] = []
+    warnings = []
+    for directory in sorted(directories):
+        for path in () if _keeps_aside(name, directory) else others.aside(directory):
+            moved = path + others.SUFFIX
+            if moved in adopted:
+                continue
+            if path in free or not os.path.lexists(path):
+                changes.append(MoveChange(moved, path))
+            elif _are_equal(path, moved):
+                changes += filter(None, [files.text_change(moved, None)])
+            else:
+                warnings.append(
+                    f"{moved}: podnet moved it aside, and meanwhile its owner has written {path} "
+                    "anew; it was left, remove it if nobody needs it"
+                )
+    return changes, warnings
+
+
+def _are_equal(one: str, other: str) -> bool:
+    """Whether two regular files hold the same."""
     try:
-        names = sorted(entry.name for entry in Path(plan.cni.conf_dir).iterdir())
-    except OSError:
-        return []
-    for name in names:
-        path = f"{plan.cni.conf_dir}/{name}"
-        if name == ours or not name.endswith(_EXTENSIONS) or path == record.path:
-            continue
-        network = _network_of(path)
-        if network == plan.name:
-            warnings.append(
-                f"{path}: holds a network {plan.name!r}, too, and podnet did not write it; "
-                "remove it"
-            )
-        elif name < ours:
-            warnings.append(
-                f"{path}: sorts before {ours}, so container runtimes use "
-                f"{'network ' + repr(network) if network else 'it'} instead of podnet's; remove "
-                "it, or give podnet_cni_conf_name a name that sorts first"
-            )
-    return warnings
+        return files.read_text(one) == files.read_text(other)
+    except PodnetError:
+        return False
 
 
 def _unseen_plugins(plan: Plan, plugins: dict[str, str], links: dict[str, str]) -> list[str]:

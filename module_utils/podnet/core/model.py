@@ -30,8 +30,9 @@ VERSION = 1
 MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 #: What podnet can be told to leave alone on a node: "forward", the firewall chains of other tools
-#: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager.
-LEAVABLE = ("forward", "networkd")
+#: that drop forwarded packets; "networkd", the settings of systemd-networkd and NetworkManager;
+#: "leases", the addresses of pods that ended with the last boot.
+LEAVABLE = ("forward", "networkd", "leases")
 
 # IFNAMSIZ is 16 with the final NUL (linux/if.h); dev_valid_name() forbids "/", ":" and spaces.
 # We allow less, so that a name is safe in a batch file, a path and an nft script alike.
@@ -203,13 +204,15 @@ class Node:
 class Cni:
     """Where the CNI configuration is written, and which plugins follow bridge in it.
 
-    `extra_plugins` are types of plugins, or JSON objects with a "type".
+    `extra_plugins` are types of plugins, or JSON objects with a "type". `exclusive`: configurations
+    of others in `conf_dir` are moved aside.
     """
 
     conf_dir: str = "/etc/cni/net.d"
     conf_name: str = "10-podnet.conflist"
     bin_dir: str = "/opt/cni/bin"
     extra_plugins: tuple[Any, ...] = ("portmap",)
+    exclusive: bool = False
 
 
 @dataclass(frozen=True)
@@ -264,6 +267,8 @@ class Plan:
         if self.edition.id:
             document["edition"] = self.edition._asdict()
         cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
+        if not self.cni.exclusive:
+            del cni["exclusive"]
         return dict(document, version=VERSION, cni=cni, nodes=nodes)
 
     @classmethod
@@ -330,6 +335,7 @@ class Plan:
         demand(is_directory(self.cni.conf_dir), "cni.conf_dir", self.cni.conf_dir)
         demand(is_directory(self.cni.bin_dir), "cni.bin_dir", self.cni.bin_dir)
         demand(is_file_name(self.cni.conf_name), "cni.conf_name", self.cni.conf_name)
+        demand(isinstance(self.cni.exclusive, bool), "cni.exclusive", self.cni.exclusive)
         for label, cidr, family in (
             ("cluster_cidr", self.cluster_cidr, 4),
             ("cluster_cidr6", self.cluster_cidr6, 6),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.registry import KINDS, MAIN_KINDS, entries_by_kind
+from ..cni import addresses, cni_record, others
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name
 from ..core.state import Link, State
@@ -27,6 +28,30 @@ def observed(name: str) -> dict[str, Any]:
     result = plain(state)
     result["record"] = vars(known) if known else None
     return result
+
+
+def cni(name: str) -> dict[str, Any]:
+    """Return what network `name` has of the CNI on this host, and which addresses are left."""
+    if not is_network_name(name):
+        raise PodnetError(f"name: {name!r} is no name of a network")
+    record = cni_record.read_record(name)
+    those = others.read(record.directory) if record.path else []
+    return {
+        "path": record.path,
+        "first": others.first(record.path, those),
+        "others": [
+            {"path": one.path, "network": one.network, "plugins": list(one.kinds)}
+            for one in those
+            if one.path != record.path
+        ],
+        "aside": [one + others.SUFFIX for one in others.aside(record.directory)]
+        if record.path
+        else [],
+        "addresses": {
+            f"ipv{one.family}": {"size": one.size, "used": one.used, "free": one.free}
+            for one in addresses.usage(name)
+        },
+    }
 
 
 def plain(state: State) -> dict[str, Any]:

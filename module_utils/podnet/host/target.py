@@ -11,7 +11,7 @@ from typing import Any, Sequence
 from ..backends.registry import BACKENDS, TOOLS
 from ..core.state import Change, State
 from ..core.version import VERSION
-from ..keep import boot, record_file, repair
+from ..keep import boot, leases, record_file, repair
 from ..kernel import observe as eyes
 from ..state import bridge_netfilter, forwarding, knowledge, managers, phases, record
 from ..state.desire import bridge_mac
@@ -112,6 +112,8 @@ def target(seen: Look, phase: str) -> State:
     if "forward" not in seen.node.leave_alone:
         families = " ".join("6" if ":" in cidr else "4" for cidr in ranges)
         after.boot["forward"] = f"{seen.plan.bridge} {families}\n"
+    if "leases" not in seen.node.leave_alone:
+        after.boot["leases"] = f"{seen.plan.bridge} {leases.directory(name)}\n"
     return after
 
 

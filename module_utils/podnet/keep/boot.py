@@ -42,7 +42,8 @@ Documentation=file://{replay.PATH}
 After=systemd-networkd.service NetworkManager.service networking.service
 After=systemd-sysctl.service nftables.service iptables.service ip6tables.service
 After=netfilter-persistent.service firewalld.service ufw.service
-Before=containerd.service docker.service crio.service podman.service kubelet.service
+Before=containerd.service docker.service crio.service kubelet.service
+Before=podman.service podman-restart.service
 Before=k3s.service k3s-agent.service rke2-server.service rke2-agent.service nomad.service
 ConditionPathExists=/etc/podnet/%i/boot
 OnFailure=podnet-wait@%i.service
@@ -246,7 +247,7 @@ def write(name: str, contents: dict[str, str]) -> None:
         files.write_link(str(link), keep)
     else:
         files.remove_file(str(link))
-        for kept in ("seen", "seen.failed"):
+        for kept in ("seen", "seen.failed", "leases"):
             files.remove_file(f"{DIRECTORY}/{name}.{kept}")
     sweep(name)
 

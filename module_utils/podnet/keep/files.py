@@ -68,6 +68,11 @@ class TextChange:
             return f"# mode {mode:04o}\n{text}"
         return text
 
+    def inverse(self) -> TextChange:
+        """Return the change that takes this one back."""
+        mode = self.mode if self.before_mode is None else self.before_mode
+        return TextChange(self.path, self.after, self.before, self.mode, mode)
+
     def apply(self) -> None:
         """Do it. Raises PodnetError naming the file."""
         if self.after is None:
@@ -93,12 +98,43 @@ class LinkChange:
             "after": f"{self.path} -> {self.after}\n" if self.after is not None else "",
         }
 
+    def inverse(self) -> LinkChange:
+        """Return the change that takes this one back."""
+        return LinkChange(self.path, self.after, self.before)
+
     def apply(self) -> None:
         """Do it. Raises PodnetError naming the link."""
         if self.after is None:
             remove_file(self.path)
             return
         write_link(self.path, self.after)
+
+
+@dataclass(frozen=True)
+class MoveChange:
+    """A file or link of others that gets another name in its directory; what has it is replaced."""
+
+    path: str
+    to: str
+
+    def diff(self) -> dict[str, str]:
+        """Return the change the way Ansible's ``--diff`` prints it: the name."""
+        return {
+            "before_header": self.path,
+            "after_header": self.to,
+            "before": f"{self.path}\n",
+            "after": f"{self.to}\n",
+        }
+
+    def inverse(self) -> MoveChange:
+        """Return the change that takes this one back."""
+        return MoveChange(self.to, self.path)
+
+    def apply(self) -> None:
+        """Do it. Raises PodnetError naming the file."""
+        with alone(), _explained("rename", self.path):
+            Path(self.path).rename(self.to)
+            _sync_directory(str(Path(self.to).parent))
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,45 @@ accepts() {
   { cat accepts; dropping; } 2>/dev/null | awk '!seen[$0]++'
 }
 
+# All addresses that any network namespace has.
+everywhere() {
+  {
+    ls /proc | sed -n 's,^[0-9][0-9]*$,/proc/&/ns/net,p'
+    for place in /run/netns /run/docker/netns; do ls "$place" | sed "s,^,$place/,"; done
+  } | xargs -r stat -L -c '%i %n' | awk '!seen[$1]++ { print $2 }' |
+    while read -r namespace; do nsenter --net="$namespace" ip -o addr show; done |
+    awk '{ sub("/.*", "", $4); print $4 }'
+} 2>/dev/null
+
+# host-local keeps the addresses of pods that ended with the last boot. They are freed once in a
+# boot, before anything can have attached a pod: as long as the bridge is missing, which the plugin
+# makes before it asks for an address. So it does not matter whether the clock is right.
+free_leases() {
+  [ -s leases ] || return 0
+  read -r bridge directory <leases
+  freed="@RUN/$name.leases"
+  now=$(cat /proc/sys/kernel/random/boot_id)
+  [ ! -e "$freed" ] || [ "$(cat "$freed")" != "$now" ] || return 0
+  if [ -d "$directory" ]; then
+    (
+      # The lock that host-local takes.
+      exec 8>>"$directory/lock"
+      flock -w 10 8 || { echo "$directory: locked; no address freed"; exit 1; }
+      # In this order: what a pod of this boot holds is not among them, or there is a bridge.
+      given=$(ls "$directory" | grep -E '^([0-9]+\.){3}[0-9]+$|^[0-9a-f:]*:[0-9a-f:.]*$')
+      ! ip link show dev "$bridge" >/dev/null 2>&1 || exit 0
+      [ -n "$given" ] && command -v nsenter >/dev/null || exit 0
+      gone=$(echo "$given" | grep -vxF -e "$(everywhere)")
+      set -- $gone
+      [ $# -gt 0 ] || exit 0
+      echo "$gone" | sed "s,^,$directory/," | xargs rm -f
+      echo "freed $# addresses of pods that ended with the last boot:" $(echo "$gone" | head -n 5) \
+        $([ $# -le 5 ] || echo ...)
+    ) || return 0
+  fi
+  echo "$now" >"$freed"
+}
+
 # A device on one line, without what follows from the pods that come and go.
 device() {
   ip -o link show dev "$1" 2>/dev/null | sed 's/^[0-9]*: /link /; s/NO-CARRIER,//; s/,LOWER_UP//
@@ -256,6 +295,7 @@ complete() {
     END { for (one in wanted) exit 1 }'
 }
 
+free_leases
 before=$(show)
 # The state that the last replay of these very files ended in needs no other.
 state="$PWD

@@ -313,6 +313,7 @@ def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> 
             conf_name=values["cni_conf_name"],
             bin_dir=values["cni_bin_dir"],
             extra_plugins=tuple(values["cni_extra_plugins"]),
+            exclusive=values["cni_exclusive"],
         ),
         nodes=nodes,
         podnet_version=VERSION,

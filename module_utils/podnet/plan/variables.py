@@ -95,6 +95,8 @@ VARIABLES: tuple[Variable, ...] = (
              "where the CNI plugins are"),
     Variable("podnet_cni_extra_plugins", ["portmap"], "list", c.plugins,
              "plugins chained after bridge + host-local: names, or objects with a type"),
+    Variable("podnet_cni_exclusive", False, "bool", c.boolean,
+             "move the CNI configurations of others in that directory aside; reset puts them back"),
     Variable("podnet_rollback_timeout", 60, "int", c.integer(5, 3600),
              "seconds until a change that nobody confirmed is undone"),
     # One run: given with -e.
@@ -169,6 +171,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_manage_networkd", True, "bool", c.boolean,
              "write the drop-ins that keep systemd-networkd and NetworkManager off podnet's devices"
              " and routes", per_host=True),
+    Variable("podnet_manage_leases", True, "bool", c.boolean,
+             "free the addresses of pods that ended with the host when it boots", per_host=True),
     Variable("podnet_manage_neighbours", False, "bool", c.boolean,
              "raise the kernel's limits of its neighbour tables where peers and pods need more",
              per_host=True),
