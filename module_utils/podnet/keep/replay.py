@@ -339,7 +339,7 @@ exit $status
 #: ones.
 SCRIPT = (
     _TEMPLATE.replace(
-        "@FUNCTIONS",
+        "@FUNCTIONS\n",
         "".join(f"{kind.functions}\n" for kind in MAIN_KINDS.values() if kind.functions),
     )
     .replace("@SHOW", "\n    ".join(kind.show for kind in MAIN_KINDS.values()))
