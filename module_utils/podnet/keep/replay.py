@@ -257,7 +257,8 @@ settings() {
   done
 }
 
-@FUNCTIONS# br_netfilter makes packets of the bridge pass iptables. What is built in has no such directory.
+@FUNCTIONS
+# br_netfilter makes packets of the bridge pass iptables. What is built in has no such directory.
 modules() {
   while read -r module; do
     [ -d "/sys/module/$module" ] || modprobe "$module" || return 1
