@@ -206,6 +206,10 @@ def _add_bridge_netfilter(
     final.sysctls.update(found.sysctls)
     if found.module:
         final.modules[bridge_netfilter.MODULE] = ""
+    # An undo writes all that is in `before`; a kernel without the module has no such files.
+    for key in bridge_netfilter.KEYS.values():
+        if key not in final.sysctls and key not in restorable:
+            before.sysctls.pop(key, None)
     return found
 
 

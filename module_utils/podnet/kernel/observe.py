@@ -310,7 +310,7 @@ def observe(
     state.accepts, forwarders = forward.read(name)
     state.sysctls = read_sysctls(sysctls)
     bridging = [key for key in bridge_netfilter.KEYS.values() if key in sysctls]
-    if bridging and sysctl_path(bridging[0]).exists():
+    if any(key in state.sysctls for key in bridging):
         state.modules[bridge_netfilter.MODULE] = ""
     for key in bridging:
         state.sysctls.setdefault(key, "0")
