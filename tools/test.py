@@ -73,7 +73,8 @@ _PYTHON_TREES = [
 ]
 # What tests run on hosts, beside the project's own code.
 _TESTS_ON_HOSTS = ["tests/traffic/onhost", "tests/scenario/snapshot.py", "lab/bytecode.py"]
-_YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
+_YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", "docs/examples", ".config"]
+_ANSIBLE_TREES = ["playbooks", "roles", "molecule", "inventory/example", "docs/examples"]
 
 
 @dataclass
@@ -139,7 +140,7 @@ def lint_parts() -> list[Part]:
     ansible_lint = [str(BIN / "ansible-lint"), "--offline", "--nocolor", "-q"]
     commands = {
         # Named trees: asking git for the files fails where the clone belongs to somebody else.
-        "ansible-lint": [*ansible_lint, "playbooks", "roles", "molecule", "inventory/example"],
+        "ansible-lint": [*ansible_lint, *_ANSIBLE_TREES],
         "mypy": _python("-m", "mypy", *_PYTHON_TREES),
         "ruff check": [str(BIN / "ruff"), "check", "--no-cache"],
         "ruff format": [str(BIN / "ruff"), "format", "--check", "--no-cache"],
