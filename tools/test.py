@@ -39,7 +39,7 @@ WORKERS = 2
 #: workers end at about the same time.
 LONGEST = (
     *("pytest kernel", "molecule kernels", "molecule interrupted", "molecule wireguard"),
-    *("pytest unit", "molecule two_controllers", "molecule switch"),
+    *("pytest unit", "molecule two_controllers", "molecule switch", "molecule runtimes"),
 )
 
 #: Scenarios that run with nothing beside them, at the end: there a process carries all packets, and

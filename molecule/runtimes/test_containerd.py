@@ -153,7 +153,7 @@ def born_in(site: Site, runtimes: dict[str, Containerd], label: str) -> list[Pod
     run = site.start()
     pods: list[Pod] = []
     for number, title in enumerate(PHASES):
-        run.wait_for(title)
+        run.wait_for(title, timeout=180)
         pods += start(runtimes, f"{label}-{number}", 3)
     ended = run.wait()
     assert ended.status == 0, ended.output
