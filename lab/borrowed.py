@@ -5,6 +5,8 @@
 * net.core.netdev_max_backlog: between hosts every packet waits in a queue of the processor's, which
   holds 1000. Where many streams share two processors it overflows, and a ping is lost that no host
   has dropped (/proc/net/softnet_stat, second column).
+* net.ipv4.neigh.default.gc_thresh3: one table serves all hosts and their pods, and holds 1024
+  entries; sixty pods that all talk to each other fill it, and answers of some are lost.
 * /run/netns: `ip netns add` mounts it on itself, for good; we unmount it if it was not so before.
 """
 
@@ -28,6 +30,7 @@ _INOTIFY_HOSTS = 8
 _SETTINGS = {
     "inotify": (Path("/proc/sys/fs/inotify/max_user_instances"), 8192),
     "backlog": (Path("/proc/sys/net/core/netdev_max_backlog"), 20_000),
+    "neighbours": (Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"), 16_384),
 }
 
 

@@ -39,7 +39,7 @@ WORKERS = 2
 #: workers end at about the same time.
 LONGEST = (
     *("pytest kernel", "molecule kernels", "molecule interrupted", "molecule wireguard"),
-    *("pytest unit", "molecule two_controllers", "molecule switch"),
+    *("pytest unit", "molecule two_controllers", "molecule switch", "molecule runtimes"),
 )
 
 #: Scenarios that run with nothing beside them, at the end: there a process carries all packets, and
@@ -79,7 +79,8 @@ _PYTHON_TREES = [
 ]
 # What tests run on hosts, beside the project's own code.
 _TESTS_ON_HOSTS = ["tests/traffic/onhost", "tests/scenario/snapshot.py", "lab/bytecode.py"]
-_YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", ".config"]
+_YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", "docs/examples", ".config"]
+_ANSIBLE_TREES = ["playbooks", "roles", "molecule", "inventory/example", "docs/examples"]
 
 
 @dataclass
@@ -145,7 +146,7 @@ def lint_parts() -> list[Part]:
     ansible_lint = [str(BIN / "ansible-lint"), "--offline", "--nocolor", "-q"]
     commands = {
         # Named trees: asking git for the files fails where the clone belongs to somebody else.
-        "ansible-lint": [*ansible_lint, "playbooks", "roles", "molecule", "inventory/example"],
+        "ansible-lint": [*ansible_lint, *_ANSIBLE_TREES],
         "mypy": _python("-m", "mypy", *_PYTHON_TREES),
         "ruff check": [str(BIN / "ruff"), "check", "--no-cache"],
         "ruff format": [str(BIN / "ruff"), "format", "--check", "--no-cache"],

@@ -21,6 +21,11 @@ PER_DEVICE = (
     "net.ipv6.conf.{}.forwarding",
     "net.ipv6.conf.{}.accept_ra",
     "net.ipv6.conf.{}.disable_ipv6",
+    *(
+        f"net.ipv{family}.neigh.{{}}.{key}"
+        for family in (4, 6)
+        for key in ("delay_first_probe_time", "locktime", "mcast_resolicit", "ucast_solicit")
+    ),
 )
 
 

@@ -104,3 +104,17 @@ def test_our_own_devices_leave_no_value_to_put_back() -> None:
         ETH: "1",
         IP: "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "device"),
+    [
+        (IP, ""),
+        ("net.ipv4.conf.flannel/1.forwarding", "flannel.1"),
+        ("net.ipv4.neigh.cni0.locktime", "cni0"),
+        ("net.ipv6.neigh.pods/0.ucast_solicit", "pods.0"),
+        ("net.ipv6.conf.all.forwarding", ""),
+    ],
+)
+def test_a_device_owns_its_sysctls(key: str, device: str) -> None:
+    assert forwarding.owner(key) == device

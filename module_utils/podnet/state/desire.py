@@ -8,7 +8,7 @@ from ..core.errors import PodnetError
 from ..core.host_view import HostView, Narrowest, narrowest
 from ..core.model import MULTICAST, Node, Plan, offset, pack, split_cidr
 from ..core.state import Chain, Link, Rule, State, make_rule, route_device
-from . import forwarding
+from . import forwarding, neighbours
 
 #: The least MTU of a link that carries IPv6 (RFC 8200, section 5); IPv4's is 68, but 576 is what
 #: every host must take (RFC 791).
@@ -84,10 +84,12 @@ def desired(plan: Plan, node: Node, host: HostView) -> State:
         # The kernel adds this route with the address; it is listed because it can be lost alone.
         state.routes[node.subnet] = f"dev {plan.bridge} proto kernel scope link src {gateway}"
         state.sysctls["net.ipv4.ip_forward"] = "1"
+        state.sysctls.update(neighbours.of_pods(plan.bridge, 4))
     if node.subnet6:
         base, length = split_cidr(node.subnet6)
         state.addresses[plan.bridge, f"{offset(base, 1)}/{length}"] = " nodad"
         state.sysctls["net.ipv6.conf.all.forwarding"] = "1"
+        state.sysctls.update(neighbours.of_pods(plan.bridge, 6))
     backend.devices(plan, node, host, mtu, state)
     for peer in peers(plan, node):
         backend.peer(plan, node, host, peer, state)

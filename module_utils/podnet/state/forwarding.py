@@ -14,6 +14,9 @@ IP_FORWARD = "net.ipv4.ip_forward"
 
 _HEAD, _TAIL = "net.ipv4.conf.", ".forwarding"
 
+#: Before a device's name, in the sysctls of its neighbours.
+NEIGH_HEADS = ("net.ipv4.neigh.", "net.ipv6.neigh.")
+
 
 def key(device: str) -> str:
     """Return a device's sysctl; "/" stands for "." in its name, as sysctl.d(5) has it."""
@@ -32,10 +35,11 @@ def device(sysctl: str) -> str:
 
 
 def owner(sysctl: str) -> str:
-    """Return the device that an IPv4 sysctl belongs to, "" for none; it exists with the device."""
-    if not sysctl.startswith(_HEAD):
-        return ""
-    return sysctl[len(_HEAD) :].rpartition(".")[0].replace("/", ".")
+    """Return the device that a sysctl belongs to, "" for none; it exists with the device."""
+    for head in (_HEAD, *NEIGH_HEADS):
+        if sysctl.startswith(head):
+            return sysctl[len(head) :].rpartition(".")[0].replace("/", ".")
+    return ""
 
 
 def wanted(devices: Iterable[str]) -> dict[str, str]:
