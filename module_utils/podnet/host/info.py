@@ -52,6 +52,9 @@ def plain(state: State) -> dict[str, Any]:
             ]
             for table, chains in state.tables.items()
         },
+        "members": sorted(
+            f"{element} in {name} of {table}" for (table, element), name in state.members.items()
+        ),
         "accepts": sorted(" ".join(one) for one in state.accepts),
         "boot": dict(state.boot),
         **{

@@ -21,7 +21,16 @@ from ..kernel import pods, run, services
 from ..kernel import policy as rules
 from ..kernel import preflight as edge
 from ..kernel import underlay as ways
-from ..state import adopt, foreign_addresses, forwarding, neighbours, phases, preflight, record
+from ..state import (
+    adopt,
+    foreign_addresses,
+    forwarding,
+    guard,
+    neighbours,
+    phases,
+    preflight,
+    record,
+)
 from ..state import managers as others
 from ..state.desire import bridge_mac, desired, own_node
 from ..state.foreign_routes import judge
@@ -36,7 +45,8 @@ class Look(NamedTuple):
     `state.phases.target`. `restored` are the sysctls in `final` that are put back to the values
     they had before podnet. `managers` are the tools of `state.managers.SIGNS` that are on the host
     and for which podnet may write drop-ins. `stuck` says why the host cannot switch to the plan at
-    once, but over a device of another name and port (a detour).
+    once, but over a device of another name and port (a detour). `late` is as in
+    `state.phases.target`.
     """
 
     plan: Plan
@@ -52,6 +62,7 @@ class Look(NamedTuple):
     managers: frozenset[str]
     held: str
     stuck: list[str]
+    late: bool
 
 
 def look(plan: Plan, name: str) -> Look:
@@ -107,7 +118,7 @@ def look(plan: Plan, name: str) -> Look:
     in_way, idle = judge(plan, node, foreign)
     problems += in_way
     notes += [*idle, *underlay.notes(plan, node, host)]
-    notes += BACKENDS[plan.backend].notes(plan, node, host)
+    notes += [*BACKENDS[plan.backend].notes(plan, node, host), *_guard(node, before, final)]
     _recognise_renamed(before, final)
     restored = {
         key: val
@@ -145,7 +156,27 @@ def look(plan: Plan, name: str) -> Look:
         managers,
         held,
         stuck,
+        guard.is_late(before, final, _addresses(links)),
     )
+
+
+def _addresses(links: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the host's own addresses."""
+    return {str(one.get("local")) for link in links for one in link.get("addr_info", ())}
+
+
+def _guard(node: Node, before: State, final: State) -> list[str]:
+    """Take the guard out of `final` where the host cannot have it; return warnings.
+
+    A host that has one has shown that it can.
+    """
+    if not guard.tables(final) or guard.tables(before):
+        return []
+    error = edge.cannot_have(final)
+    if not error:
+        return []
+    guard.without(final)
+    return [guard.lacking(node.name, os.uname().release, error)]
 
 
 def _preflight(
@@ -242,11 +273,14 @@ def _is_switching(
 ) -> bool:
     """Whether packets are about to take another way, so that all hosts must change in phases."""
     if known is None:
-        return adoption.active and adopt.must_switch(plan, before, final)
+        return adoption.active and (
+            adopt.must_switch(plan, before, final) or guard.is_moving(before, final)
+        )
     return (
         not record.is_reached(known, plan)
         or known.phase in phases.PHASES[:3]
         or adopt.held_mac(plan, known, before, final) != ""
+        or guard.is_moving(before, final)
     )
 
 

@@ -173,7 +173,8 @@ show() {
   done
   ip -4 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
   ip -6 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
-  nft list table inet "$name"
+  # -s: without what its rules have counted.
+  nft -s list table inet "$name"
   accepts | while read -r tool rest; do
     case $tool in
     nft)

@@ -73,6 +73,10 @@ class VxlanDevice(DeviceKind):
         learning = bool(data.get("learning", False))
         return Options(data.get("id", 0), data.get("port", 0), local, learning).text()
 
+    def source(self, options: str) -> str:
+        """Return `local`."""
+        return Options.read(options).local
+
     def is_same(self, one: str, other: str) -> bool:
         """Whether only `local` differs: ip-link(8) takes no other option again but id."""
         have, want = Options.read(one), Options.read(other)
