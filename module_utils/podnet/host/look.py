@@ -280,7 +280,8 @@ def _is_switching(
         not record.is_reached(known, plan)
         or known.phase in phases.PHASES[:3]
         or adopt.held_mac(plan, known, before, final) != ""
-        or guard.is_moving(before, final)
+        # Without its boot files a host does not tell a new address from a wrong entry.
+        or (before.boot != {} and guard.is_moving(before, final))
     )
 
 
