@@ -56,7 +56,7 @@ def test_a_new_host_is_nothing_but_new_entries_on_the_others(cluster: Cluster) -
     demand_unfelt(traffic)
     for host, entries in changes.items():
         assert len(entries) == 4, (host, entries)
-        assert about(entries, "+ routes: ", "+ neighbours: ", "+ fdb: ", "+ nft "), entries
+        assert about(entries, "+ routes: ", "+ neighbours: ", "+ fdb: ", "+ rulesets nft "), entries
         assert about(entries, "10.244.3.0", "02:00:0a:f4:03:00", "element 192.0.2.14"), entries
     cluster.demand_clean()
     cluster.verify()
@@ -72,7 +72,7 @@ def test_a_dead_host_is_removed_while_it_is_down(cluster: Cluster) -> None:
     demand_unfelt(traffic)
     for host, entries in changes.items():
         assert len(entries) == 4, (host, entries)
-        assert about(entries, "- routes: ", "- neighbours: ", "- fdb: ", "- nft "), entries
+        assert about(entries, "- routes: ", "- neighbours: ", "- fdb: ", "- rulesets nft "), entries
         assert about(entries, "10.244.2.0", "02:00:0a:f4:02:00", "element 192.0.2.13"), entries
     # Its subnet stays its own, and nothing is left to do once the inventory has forgotten it.
     assert cluster.allocations()["n3"] == {"subnet": "10.244.2.0/24"}

@@ -31,7 +31,7 @@ _changes, _target, _render = diff.changes, phases.target, boot.render
 
 
 def _is(change: Change, *begins: str) -> bool:
-    return change.lines[0].startswith(begins)
+    return change.lines[:1] != () and change.lines[0].startswith(begins)
 
 
 def _reordered(late: Callable[[Change], bool]) -> Callable[[State, State], Changes]:

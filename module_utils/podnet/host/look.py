@@ -96,7 +96,7 @@ def look(plan: Plan, name: str) -> Look:
     except PodnetError as error:
         raise _refusal(plan, node, [*problems, str(error)]) from error
     _keep_bridge_mac(plan, node, known, adoption, final)
-    cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+    cidrs = list(filter(None, (plan.cluster_cidr, plan.cluster_cidr6)))
     _add_router_advertisements(plan, node, host, final)
     crowded = _add_neighbours(plan, node, host, final)
     restorable = _add_loose(plan, node, host, final)
@@ -115,10 +115,11 @@ def look(plan: Plan, name: str) -> Look:
     )
     before = seen.state
     foreign, notes = _take_routes(plan, node, adoption, seen, final)
+    unsafe, unguarded = _guard(node, before, final)
     in_way, idle = judge(plan, node, foreign)
-    problems += in_way
-    notes += [*idle, *underlay.notes(plan, node, host)]
-    notes += [*BACKENDS[plan.backend].notes(plan, node, host), *_guard(node, before, final)]
+    problems += [*in_way, *unsafe]
+    notes += [*idle, *unguarded, *underlay.notes(plan, node, host)]
+    notes += BACKENDS[plan.backend].notes(plan, node, host)
     _recognise_renamed(before, final)
     restored = {
         key: val
@@ -139,9 +140,8 @@ def look(plan: Plan, name: str) -> Look:
     warnings += notes + foreign_addresses.addresses(links, ours, cidrs)
     problems += _led_away(plan, node, switching, warnings)
     in_way, stuck = _preflight(node, before, final, switching, links, ours=ours)
-    problems += in_way
-    if problems:
-        raise _refusal(plan, node, problems)
+    if problems or in_way:
+        raise _refusal(plan, node, [*problems, *in_way])
     return Look(
         plan,
         node,
@@ -165,18 +165,19 @@ def _addresses(links: Sequence[dict[str, Any]]) -> set[str]:
     return {str(one.get("local")) for link in links for one in link.get("addr_info", ())}
 
 
-def _guard(node: Node, before: State, final: State) -> list[str]:
-    """Take the guard out of `final` where the host cannot have it; return warnings.
+def _guard(node: Node, before: State, final: State) -> tuple[list[str], list[str]]:
+    """Take the guard out of `final` where the host cannot have it; return (problems, warnings).
 
     A host that has one has shown that it can.
     """
     if not guard.tables(final) or guard.tables(before):
-        return []
+        return [], []
     error = edge.cannot_have(final)
-    if not error:
-        return []
-    guard.without(final)
-    return [guard.lacking(node.name, os.uname().release, error)]
+    if error:
+        guard.without(final)
+        return [], [guard.lacking(node.name, os.uname().release, error)]
+    connections = run.TOOLS.text(guard.CONNECTIONS) or ""
+    return guard.translated(node.name, before, connections), []
 
 
 def _preflight(

@@ -111,10 +111,8 @@ def desired(plan: Plan, node: Node, host: HostView) -> State:
     if chains:
         state.tables[plan.name] = chains
     for name in used_sets(chains):
-        for one in plan.nodes.values():
-            address = one.ip if name == "nodes4" else one.ip6
-            if address:
-                state.members[plan.name, address] = name
+        addresses = (one.ip if name == "nodes4" else one.ip6 for one in plan.nodes.values())
+        state.members.update({(plan.name, one): name for one in addresses if one})
     return state
 
 

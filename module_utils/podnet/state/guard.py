@@ -7,6 +7,8 @@ and when a host goes without a guard.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Collection
 
 from ..backends.registry import KINDS, is_same_device
@@ -50,6 +52,44 @@ def is_late(before: State, final: State, addresses: Collection[str]) -> bool:
         KINDS[before.links[name].kind].source(before.links[name].options) in addresses
         for name, _source in _sources(before, final)
     )
+
+
+#: Where the kernel lists the connections that it tracks, if it does.
+CONNECTIONS = "/proc/net/nf_conntrack"
+
+_CONNECTION = re.compile(
+    r" udp .* src=(?P<own>\S+) dst=(?P<peer>\S+) sport=\d+ dport=(?P<port>\d+) "
+    r".*src=\S+ dst=(?P<seen>\S+) "
+)
+
+
+def translated(node: str, before: State, connections: str) -> list[str]:
+    """Return a problem if peers see this host's packets come from another address than its own.
+
+    Where a rule of somebody's does that (masquerade, SNAT), the overlay worked, and a guard would
+    drop it. `connections` is the text of CONNECTIONS.
+    """
+    found = set()
+    for name, link in before.links.items():
+        kind = KINDS.get(link.kind)
+        own = kind.source(link.options) if kind else ""
+        if kind is None or not own:
+            continue
+        port = str(kind.needs(link).port)
+        for one in _CONNECTION.finditer(connections):
+            if (_plain(one["own"]), one["port"]) == (own, port) and _plain(one["seen"]) != own:
+                found.add((name, own, _plain(one["seen"])))
+    return [
+        f"{node}: a rule on this host gives packets of {name} the source address {seen} instead of "
+        f"{own}, and other nodes would drop them with podnet_guard. Exempt UDP to the nodes from "
+        f"that rule (masquerade, SNAT), or set podnet_guard: false"
+        for name, own, seen in sorted(found)
+    ]
+
+
+def _plain(address: str) -> str:
+    """Return an address as podnet writes it; the kernel writes out all of an IPv6 one here."""
+    return str(ipaddress.ip_address(address)) if ":" in address else address
 
 
 def _sources(before: State, final: State) -> list[tuple[str, str]]:

@@ -125,9 +125,8 @@ def _keep_guard(before: State, result: State) -> None:
                 address = kind.remote(remote)
                 known.setdefault(address, "nodes6" if ":" in address else "nodes4")
         sets = used_sets(result.tables[table])
-        for element, name in known.items():
-            if name in sets:
-                result.members.setdefault((table, element), name)
+        kept_members = {(table, one): name for one, name in known.items() if name in sets}
+        result.members = {**kept_members, **result.members}
 
 
 def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:
