@@ -31,50 +31,50 @@ def state(local: str = "192.0.2.11", remote: str = "192.0.2.12", **changes: Any)
     return replace(made, **changes)
 
 
+OWN = {"192.0.2.11", "192.0.2.21"}
 WIREGUARD = Link("wireguard", 1420, "", "podnet:podnet", options="port 51820")
-#: name: (before, final, whether all hosts must keep step)
-MOVES: dict[str, tuple[State, State, bool]] = {
-    "nothing": (state(), state(), False),
-    "a peer's address": (state(), state(remote="192.0.2.22"), True),
-    "an own address": (state(), state(local="192.0.2.21"), True),
-    "an own address, without a guard": (state(tables={}), state("192.0.2.21", tables={}), False),
-    "an own address, and the guard comes": (state(tables={}), state("192.0.2.21"), True),
-    "an own address, and the guard goes": (state(), state("192.0.2.21", tables={}), True),
-    "an entry that somebody has changed": (state(remote="192.0.2.77"), state(), False),
-    "a device that somebody has changed": (state(local="192.0.2.77"), state(), False),
-    "both changed, and the guard is lost": (
-        state("192.0.2.7", "192.0.2.7", tables={}),
-        state(),
-        False,
-    ),
-    "another way to the same address": (state(), state(remote="192.0.2.12 via eth1"), False),
-    "a new peer": (state(entries={}), state(), False),
-    "a peer that left": (state(), state(entries={}), False),
-    "another device": (state(links={"flannel.1": WIREGUARD}, entries={}), state(), False),
-    "adopted with another address": (state(boot={}, tables={}), state(remote="192.0.2.22"), True),
+#: name: (before, final, the host's addresses, whether all hosts must keep step)
+SOURCES: dict[str, tuple[State, State, set[str], bool]] = {
+    "nothing": (state(), state(), OWN, False),
+    "another address": (state(), state("192.0.2.21"), OWN, True),
+    "the old one is gone": (state(), state("192.0.2.21"), {"192.0.2.21"}, False),
+    "without a guard": (state(tables={}), state("192.0.2.21", tables={}), OWN, False),
+    "the guard comes": (state(tables={}), state("192.0.2.21"), OWN, True),
+    "the guard goes": (state(), state("192.0.2.21", tables={}), OWN, True),
+    "somebody has changed it": (state("192.0.2.21"), state(), OWN, False),
+    "another device": (state(links={"flannel.1": WIREGUARD}, entries={}), state(), OWN, False),
+    "adopted": (state(boot={}, tables={}), state("192.0.2.21"), OWN, True),
 }
 
 
-@pytest.mark.parametrize("name", MOVES)
-def test_a_new_address_is_a_switch_and_a_repair_is_none(name: str) -> None:
-    before, final, moving = MOVES[name]
-    assert guard.is_moving(before, final) == moving
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_new_source_address_is_a_switch_and_a_repair_is_none(name: str) -> None:
+    before, final, own, moving = SOURCES[name]
+    assert guard.is_moving(before, final, own) == moving
 
 
-@pytest.mark.parametrize(
-    ("before", "final", "own", "late"),
-    [
-        (state(), state("192.0.2.21"), {"192.0.2.11", "192.0.2.21"}, True),
-        (state(), state("192.0.2.21"), {"192.0.2.21"}, False),
-        (state(), state(), {"192.0.2.11"}, False),
-        (state(tables={}), state("192.0.2.21", tables={}), {"192.0.2.11"}, False),
-        (state(tables={}), state("192.0.2.21"), {"192.0.2.11"}, True),
-    ],
-)
-def test_an_old_source_that_works_is_kept_until_peers_know_the_new_one(
-    before: State, final: State, own: set[str], late: bool
-) -> None:
-    assert guard.is_late(before, final, own) == late
+#: name: (before, final, whether the peer must be in the run)
+PEERS: dict[str, tuple[State, State, bool]] = {
+    "nothing": (state(), state(), False),
+    "another address": (state(), state(remote="192.0.2.22"), True),
+    "without a guard": (state(tables={}), state(remote="192.0.2.22", tables={}), False),
+    "the guard comes": (state(tables={}), state(remote="192.0.2.22"), True),
+    "somebody has changed it": (state(remote="192.0.2.77"), state(), False),
+    "another way to the same address": (state(), state(remote="192.0.2.12 via eth1"), False),
+    "a new peer": (state(entries={}), state(), False),
+    "a peer that left": (state(), state(entries={}), False),
+    "a peer that proves who it is": (
+        state(links={"flannel.1": WIREGUARD}),
+        state(links={"flannel.1": WIREGUARD}, remote="192.0.2.22"),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_with_a_new_address_is_noticed(name: str) -> None:
+    before, final, moving = PEERS[name]
+    assert guard.moving_peers(before, final) == ([PEER] if moving else [])
 
 
 def test_without_a_guard_the_rest_of_the_table_stays() -> None:

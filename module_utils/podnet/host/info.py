@@ -104,6 +104,7 @@ def pending(
             "total": sum(counts.values()),
             "switching": found.switching,
             "detour": bool(seen.stuck),
+            "moving": seen.moving,
             "mtu": mtu,
             "timed": bool(found.changes) and _may_be_timed(seen),
             "knowledge": knowledge.testify(plan, seen.record),

@@ -46,7 +46,7 @@ class Look(NamedTuple):
     they had before podnet. `managers` are the tools of `state.managers.SIGNS` that are on the host
     and for which podnet may write drop-ins. `stuck` says why the host cannot switch to the plan at
     once, but over a device of another name and port (a detour). `late` is as in
-    `state.phases.target`.
+    `state.phases.target`. `moving` are peers that get another address.
     """
 
     plan: Plan
@@ -63,6 +63,7 @@ class Look(NamedTuple):
     held: str
     stuck: list[str]
     late: bool
+    moving: list[str]
 
 
 def look(plan: Plan, name: str) -> Look:
@@ -100,8 +101,7 @@ def look(plan: Plan, name: str) -> Look:
     _add_router_advertisements(plan, node, host, final)
     crowded = _add_neighbours(plan, node, host, final)
     restorable = _add_loose(plan, node, host, final)
-    wanted_sysctls = {**restorable, **final.sysctls, phases.RP_FILTER: "", forwarding.DEFAULT: ""}
-    wanted_sysctls.update(forwarding.wanted(ours))
+    asked = {phases.RP_FILTER, forwarding.DEFAULT, *forwarding.wanted(ours)}
     if known:
         cidrs += [one for one in known.cidrs if one not in cidrs]
     seen = eyes.observe(
@@ -110,7 +110,7 @@ def look(plan: Plan, name: str) -> Look:
         ours=ours,
         cidrs=cidrs,
         wanted=set(final.routes) if known or adoption.active else set(),
-        sysctls=wanted_sysctls,
+        sysctls=[*restorable, *final.sysctls, *sorted(asked)],
         also_tables=record.transient_tables(plan.name, known),
     )
     before = seen.state
@@ -133,13 +133,14 @@ def look(plan: Plan, name: str) -> Look:
     managers = _managers(node)
     _add_files(before, plan.name, managers)
     held = adopt.held_mac(plan, known, before, final)
+    late, moving = _moving(plan, known, before, final, links)
     switching = _is_switching(plan, known, adoption, before, final) or (
         known is not None and _is_another(plan, node, host, before, final)
     )
     notes += [adopt.advice(node, held)] if held and adoption.active else []
     warnings += notes + foreign_addresses.addresses(links, ours, cidrs)
-    problems += _led_away(plan, node, switching, warnings)
-    in_way, stuck = _preflight(node, before, final, switching, links, ours=ours)
+    problems += _led_away(plan, node, switching or late, warnings)
+    in_way, stuck = _preflight(node, before, final, switching or late, links, ours=ours)
     if problems or in_way:
         raise _refusal(plan, node, [*problems, *in_way])
     return Look(
@@ -149,15 +150,33 @@ def look(plan: Plan, name: str) -> Look:
         known,
         before,
         final,
-        switching,
+        switching or late,
         before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links),
         restored,
         warnings,
         managers,
         held,
         stuck,
-        guard.is_late(before, final, _addresses(links)),
+        late,
+        moving,
     )
+
+
+def _moving(
+    plan: Plan,
+    known: Record | None,
+    before: State,
+    final: State,
+    links: Sequence[dict[str, Any]],
+) -> tuple[bool, list[str]]:
+    """Return (whether this host gets another source address, the peers that get another one)."""
+    if known is not None and not before.boot:
+        # Without its boot files a host does not tell a new address from a wrong entry.
+        return False, []
+    macs = {mac for _device, mac in guard.moving_peers(before, final)}
+    mac = BACKENDS[plan.backend].mac
+    peers = [name for name, node in plan.nodes.items() if mac(plan, node) in macs]
+    return guard.is_moving(before, final, _addresses(links)), peers
 
 
 def _addresses(links: Sequence[dict[str, Any]]) -> set[str]:
@@ -274,15 +293,11 @@ def _is_switching(
 ) -> bool:
     """Whether packets are about to take another way, so that all hosts must change in phases."""
     if known is None:
-        return adoption.active and (
-            adopt.must_switch(plan, before, final) or guard.is_moving(before, final)
-        )
+        return adoption.active and adopt.must_switch(plan, before, final)
     return (
         not record.is_reached(known, plan)
         or known.phase in phases.PHASES[:3]
         or adopt.held_mac(plan, known, before, final) != ""
-        # Without its boot files a host does not tell a new address from a wrong entry.
-        or (before.boot != {} and guard.is_moving(before, final))
     )
 
 

@@ -12,7 +12,7 @@ import re
 from typing import Collection
 
 from ..backends.registry import KINDS, is_same_device
-from ..core.state import State, guard_of
+from ..core.state import DeviceKey, State, guard_of
 
 
 def tables(state: State) -> list[str]:
@@ -20,38 +20,50 @@ def tables(state: State) -> list[str]:
     return [table for table, chains in state.tables.items() if guard_of(chains)]
 
 
-def is_moving(before: State, final: State) -> bool:
-    """Whether packets of a node are about to come from another address than before.
+def is_moving(before: State, final: State, addresses: Collection[str]) -> bool:
+    """Whether packets of this host are about to come from another address than before.
 
-    A guard drops them unless it knows the new address before they come, and it must know the old
-    one until they have ceased: so all hosts go through the phases together. An address that is in
-    the boot files was wanted by the last run; somebody has changed the kernel's state since.
+    Guards drop them unless they know the new address before they come, and must know the old one
+    until they have ceased: so all hosts go through the phases together. `addresses` are the host's
+    own: without the old one its device sends nothing any more, and there is nothing to lose.
     """
     if not (tables(before) or tables(final)):
         return False
-    known = set("\n".join(before.boot.values()).split())
-    moved = [source for _name, source in _sources(before, final)]
+    wanted = _wanted_before(before)
+    for name, want in final.links.items():
+        have = before.links.get(name)
+        if have is not None and want.kind in KINDS and is_same_device(have, want):
+            old, new = (KINDS[want.kind].source(one.options) for one in (have, want))
+            if old != new and old in addresses and new not in wanted:
+                return True
+    return False
+
+
+def moving_peers(before: State, final: State) -> list[DeviceKey]:
+    """Return the entries of peers that get another address.
+
+    A guard forgets the old one, so these peers must be in the run: if they send from it still, they
+    say so themselves (is_moving). What proves who it is needs no guard: a kind without MACs.
+    """
+    if not tables(final):
+        return []
+    wanted, found = _wanted_before(before), []
     for key, entry in final.entries.items():
-        have = before.entries.get(key)
-        if have is not None and have != entry and key[0] in final.links:
-            kind = KINDS[final.links[key[0]].kind]
-            # Peers of a kind without MACs prove who they are.
-            if kind.has_mac and kind.remote(have) != kind.remote(entry):
-                moved.append(kind.remote(entry))
-    return any(one not in known for one in moved)
+        have, kind = before.entries.get(key, ""), KINDS[final.links[key[0]].kind]
+        if have and kind.has_mac:
+            new = kind.remote(entry)
+            if new != kind.remote(have) and new not in wanted:
+                found.append(key)
+    return found
 
 
-def is_late(before: State, final: State, addresses: Collection[str]) -> bool:
-    """Whether a device of this host must keep its source address until all peers know the new one.
+def _wanted_before(before: State) -> set[str]:
+    """Return the words of the boot files about devices and peers.
 
-    `addresses` are the host's own: without the old one, the device sends nothing any more.
+    What is in them was wanted by the last run; somebody has changed the kernel's state since.
     """
-    if not (tables(before) or tables(final)):
-        return False
-    return any(
-        KINDS[before.links[name].kind].source(before.links[name].options) in addresses
-        for name, _source in _sources(before, final)
-    )
+    files = (text for name, text in before.boot.items() if name != "tables.nft")
+    return set("\n".join(files).split())
 
 
 #: Where the kernel lists the connections that it tracks, if it does.
@@ -90,19 +102,6 @@ def translated(node: str, before: State, connections: str) -> list[str]:
 def _plain(address: str) -> str:
     """Return an address as podnet writes it; the kernel writes out all of an IPv6 one here."""
     return str(ipaddress.ip_address(address)) if ":" in address else address
-
-
-def _sources(before: State, final: State) -> list[tuple[str, str]]:
-    """Return (device, new source address) of the devices that get another one."""
-    found = []
-    for name, want in final.links.items():
-        have = before.links.get(name)
-        if have is None or want.kind not in KINDS or not is_same_device(have, want):
-            continue
-        kind = KINDS[want.kind]
-        if kind.source(have.options) != kind.source(want.options):
-            found.append((name, kind.source(want.options)))
-    return found
 
 
 def without(final: State) -> None:
