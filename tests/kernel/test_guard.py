@@ -263,3 +263,31 @@ def test_a_host_that_cannot_have_it_goes_without(segment: list[Host]) -> None:
     assert result[1] == []
     assert "guard" not in one.run("nft", "list", "ruleset")
     assert "masquerade" in one.run("nft", "list", "ruleset")
+
+
+def test_a_rule_that_gives_packets_another_source_is_found_before_anything_is_dropped(
+    segment: list[Host],
+) -> None:
+    """Without a guard the overlay works so; with one, the others would drop it all."""
+    one, two, _stranger = segment
+    ready(segment, guard=False)
+    one.ip("addr add 192.0.2.7/24 dev eth0")
+    one.run(
+        "nft",
+        "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }; "
+        "add rule ip t c oifname eth0 snat to 192.0.2.7",
+    )
+    ping(one, "10.244.1.9", 100)
+    before = snapshot(one)
+    for check in (True, False):
+        error = converge(one, document(2), check=check)["error"]
+        for words in (
+            "n1: ",
+            "flannel.1",
+            "192.0.2.7 instead of 192.0.2.11",
+            "podnet_guard: false",
+        ):
+            assert words in error
+    assert snapshot(one) == before
+    assert converge(one, document(2, guard=False))["lines"] == []
+    assert converge(two, document(2), check=True)["lines"]

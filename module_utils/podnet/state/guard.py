@@ -11,7 +11,7 @@ import ipaddress
 import re
 from typing import Collection
 
-from ..backends.registry import KINDS, is_same_device
+from ..backends.registry import KINDS, MAIN_KINDS, is_same_device
 from ..core.state import DeviceKey, State, guard_of
 
 
@@ -62,8 +62,8 @@ def _wanted_before(before: State) -> set[str]:
 
     What is in them was wanted by the last run; somebody has changed the kernel's state since.
     """
-    files = (text for name, text in before.boot.items() if name != "tables.nft")
-    return set("\n".join(files).split())
+    names = {"devices.batch", *(kind.boot_file for kind in MAIN_KINDS.values())}
+    return {word for name in names for word in before.boot.get(name, "").split()}
 
 
 #: Where the kernel lists the connections that it tracks, if it does.
