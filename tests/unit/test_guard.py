@@ -50,7 +50,12 @@ SOURCES: dict[str, tuple[State, State, set[str], bool]] = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_new_source_address_is_a_switch_and_a_repair_is_none(name: str) -> None:
     before, final, own, moving = SOURCES[name]
-    assert guard.is_moving(before, final, own) == moving
+    assert guard.is_moving(before, final, own, unfinished=False) == moving
+
+
+def test_in_the_middle_of_a_switch_peers_may_have_the_guard_that_this_host_has_no_more() -> None:
+    before, final = state(tables={}), state("192.0.2.21", tables={})
+    assert guard.is_moving(before, final, OWN, unfinished=True)
 
 
 #: name: (before, final, whether the peer must be in the run)

@@ -176,7 +176,9 @@ def _moving(
     macs = {mac for _device, mac in guard.moving_peers(before, final)}
     mac = BACKENDS[plan.backend].mac
     peers = [name for name, node in plan.nodes.items() if mac(plan, node) in macs]
-    return guard.is_moving(before, final, _addresses(links)), peers
+    unfinished = known is not None and known.phase != DONE
+    moves = guard.is_moving(before, final, _addresses(links), unfinished=unfinished)
+    return moves, peers
 
 
 def _addresses(links: Sequence[dict[str, Any]]) -> set[str]:

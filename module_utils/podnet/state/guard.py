@@ -20,14 +20,15 @@ def tables(state: State) -> list[str]:
     return [table for table, chains in state.tables.items() if guard_of(chains)]
 
 
-def is_moving(before: State, final: State, addresses: Collection[str]) -> bool:
+def is_moving(before: State, final: State, addresses: Collection[str], *, unfinished: bool) -> bool:
     """Whether packets of this host are about to come from another address than before.
 
     Guards drop them unless they know the new address before they come, and must know the old one
     until they have ceased: so all hosts go through the phases together. `addresses` are the host's
     own: without the old one its device sends nothing any more, and there is nothing to lose.
+    `unfinished`: a switch is, and peers may still have a guard that this host has no more.
     """
-    if not (tables(before) or tables(final)):
+    if not (tables(before) or tables(final) or unfinished):
         return False
     wanted = _wanted_before(before)
     for name, want in final.links.items():

@@ -8,9 +8,11 @@ after any phase, and a host may boot into its state.
 
 from __future__ import annotations
 
+import re
 from itertools import count
 
-from ..backends.registry import KINDS, is_same_device
+from ..backends.registry import KINDS, MAIN_KINDS, is_same_device
+from ..core.model import is_address
 from ..core.state import (
     BELOW,
     BRIDGE,
@@ -100,10 +102,7 @@ def target(
 
 
 def _keep_guard(before: State, result: State) -> None:
-    """Let the guards of `result` accept what those of `before` do: peers may be a phase behind.
-
-    A network that had no guard has its peers' addresses in its entries for them.
-    """
+    """Let the guards of `result` accept what those of `before` do: peers may be a phase behind."""
     for table, chains in result.tables.items():
         new, old = guard_of(chains), guard_of(before.tables.get(table, ()))
         if new is None:
@@ -116,17 +115,30 @@ def _keep_guard(before: State, result: State) -> None:
         ]
         merged = new._replace(rules=(*new.rules, *kept))
         result.tables[table] = tuple(merged if one is new else one for one in chains)
-        known = {
-            element: name for (owner, element), name in before.members.items() if owner == table
-        }
-        for (device, _mac), entry in before.entries.items():
-            kind = KINDS[before.links[device].kind]
-            for remote in entry.split(",") if kind.has_mac else ():
-                address = kind.remote(remote)
-                known.setdefault(address, "nodes6" if ":" in address else "nodes4")
         sets = used_sets(result.tables[table])
-        kept_members = {(table, one): name for one, name in known.items() if name in sets}
-        result.members = {**kept_members, **result.members}
+        known = {
+            **{(table, one): "nodes6" if ":" in one else "nodes4" for one in _remotes(before)},
+            **{key: name for key, name in before.members.items() if key[0] == table},
+        }
+        known = {key: name for key, name in known.items() if name in sets}
+        result.members = {**known, **result.members}
+
+
+def _remotes(before: State) -> list[str]:
+    """Return the addresses that packets may come from, by the entries for peers and the boot files.
+
+    A network that had no guard has no others. Where an earlier run, or a boot, was stopped, the
+    kernel may lack what the boot files have, or have the entries of a later state.
+    """
+    found = []
+    for (device, _mac), entry in before.entries.items():
+        kind = KINDS[before.links[device].kind]
+        # Peers of a kind without MACs prove who they are.
+        found += [kind.remote(one) for one in entry.split(",")] if kind.has_mac else []
+    texts = [before.boot.get(kind.boot_file, "") for kind in MAIN_KINDS.values() if kind.has_mac]
+    texts += re.findall(r"elements = \{(.*)\}", before.boot.get("tables.nft", ""))
+    words = " ".join(texts).replace(",", " ").split()
+    return found + [one for one in words if is_address(one)]
 
 
 def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:
