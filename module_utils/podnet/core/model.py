@@ -309,7 +309,9 @@ class Plan:
             settings = {key: fields.pop(key) for key in list(fields) if key not in own}
             plan = cls(cni=cni, nodes=nodes, edition=edition, settings=settings, **fields)
         except (TypeError, KeyError, AttributeError) as error:
-            raise PodnetError(f"plan: damaged ({error}); make it with podnet_plan") from error
+            raise PodnetError(
+                f"plan: damaged ({str(error)[:200]}); make it with podnet_plan"
+            ) from error
         plan._validate()
         return plan
 
