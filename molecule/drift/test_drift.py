@@ -138,7 +138,7 @@ DRIFTS: dict[str, dict[str, Drift]] = {
         ),
         "the guard has no rules": Drift(
             "nft flush chain inet podnet guard",
-            ("+table inet podnet chain guard iifname",),
+            ("+table inet podnet chain guard udp dport 8472 iifname",),
         ),
         "a rule of the masquerade is edited": Drift(
             "nft list table inet podnet | "

@@ -182,7 +182,7 @@ def _outer(kernel: Kernel, device: str, frame: Frame) -> str:
 
 #: The forms that rules of the guard have (Vxlan.guard) -> whether they accept or drop.
 _GUARD = {
-    r"iifname != \{ (?P<but>.*) \} ip6? saddr @(?P<set>\w+) udp dport (?P<port>\d+) accept": True,
+    r"udp dport (?P<port>\d+) iifname != \{ (?P<but>.*) \} ip6? saddr @(?P<set>\w+) accept": True,
     r"meta nfproto ipv(?P<family>\d) udp dport (?P<port>\d+) @th,96,24 != (?P<vni>\d+) accept": True,
     r"meta nfproto ipv(?P<family>\d) udp dport (?P<port>\d+) fib daddr type != unicast "
     r"counter drop": False,

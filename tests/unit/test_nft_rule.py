@@ -37,7 +37,7 @@ MASQUERADE = make_rule(
 EXCLUDED = make_rule("ip saddr 10.244.0.0/24 ip daddr 10.0.0.0/12 return", "excluded")
 ONE_EXCLUDED = make_rule("ip saddr 10.244.0.0/24 ip daddr 203.0.113.9 return", "excluded")
 ALL_EXCLUDED = make_rule("ip saddr 10.244.0.0/24 return", "excluded")
-NODE = make_rule("iifname != { cni0, lo } ip saddr @nodes4 udp dport 8472 accept", "a node")
+NODE = make_rule("udp dport 8472 iifname != { cni0, lo } ip saddr @nodes4 accept", "a node")
 DROP = make_rule("meta nfproto ipv4 udp dport 8472 @th,96,24 != 1 counter drop", "ours")
 LOCAL = make_rule("fib daddr type != unicast counter drop", "local")
 MACS = make_rule(
@@ -59,9 +59,9 @@ def both_macs(*macs: str, value: Any = "host") -> list[Any]:
 def node(*but: str, name: str = "@nodes4", port: Any = 8472) -> list[Any]:
     source = {"payload": {"protocol": "ip", "field": "saddr"}}
     return [
+        {"match": {"op": "==", "left": PORT, "right": port}},
         {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": {"set": list(but)}}},
         {"match": {"op": "==", "left": source, "right": name}},
-        {"match": {"op": "==", "left": PORT, "right": port}},
         {"accept": None},
     ]
 

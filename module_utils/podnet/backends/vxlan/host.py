@@ -114,7 +114,7 @@ class Vxlan(Backend):
         ours = f"meta nfproto ipv{family} {at}"
         return (
             make_rule(
-                f"iifname != {{ {inside} }} {ip} saddr @nodes{family} {at} accept", "from a node"
+                f"{at} iifname != {{ {inside} }} {ip} saddr @nodes{family} accept", "from a node"
             ),
             make_rule(f"{ours} @th,96,24 != {plan.settings['vni']} accept", "of another VNI"),
             make_rule(f"{ours} fib daddr type != unicast counter drop", "from no node of the plan"),
