@@ -181,16 +181,18 @@ def counts(cluster: Cluster) -> tuple[int, int]:
 def test_a_host_that_is_no_node_any_more_gets_nothing_into_the_overlay(cluster: Cluster) -> None:
     """n5 is on the segment still, and knows all that a node knows."""
     file = cluster.inventory / "hosts.yml"
-    inventory = yaml.safe_load(file.read_text())
+    text = file.read_text()
+    inventory = yaml.safe_load(text)
     del inventory["podnet_nodes"]["hosts"]["n5"]
-    file.write_text(f"{file.read_text().splitlines()[0]}\n{yaml.safe_dump(inventory)}")
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    file.write_text(head + yaml.safe_dump(inventory))
     mac = cluster.link("n1", "flannel.1")["address"]
-    text = (PROJECT / "tests" / "intruder.py").read_text()
+    code = (PROJECT / "tests" / "intruder.py").read_text()
     ends = ["--mac", mac, "--source", "10.244.3.9", "--target", "10.244.0.200"]
 
     def send(host: str) -> None:
         to = cluster.lab.hosts["n1"].address
-        cluster.on(host, "python3", "-", "--to", to, *ends, stdin=text)
+        cluster.on(host, "python3", "-", "--to", to, *ends, stdin=code)
 
     cluster.on("n1", "sh", "-ec", POD)
     try:
