@@ -84,8 +84,8 @@ RETURN = r"""
 state:
   description:
     - The objects of the network that the host has now. Keys are links, addresses, neighbours, fdb,
-      routes, ports, sysctls, tables, boot and record. C(podnet_version) in the record is the podnet
-      that has changed the host last.
+      routes, ports, sysctls, tables, members (of the sets in tables), boot and record.
+      C(podnet_version) in the record is the podnet that has changed the host last.
   returned: when O(gather) has V(state)
   type: dict
 cni:
@@ -108,7 +108,8 @@ pending:
       pods will have. C(knowledge) is what the host's record knows of the network, null where it
       knows nothing. That is its name there, the edition of the allocations that it has seen, and
       subnets that it knows as another node's. C(timed) tells whether the change may cut the
-      SSH connection off, so that it waits for a confirmation.
+      SSH connection off, so that it waits for a confirmation. C(moving) are peers that get another
+      address.
   returned: when O(gather) has V(pending)
   type: dict
   sample: {network: 0, cni: 0, endpoints: 0, total: 0, switching: false, mtu: 1450,

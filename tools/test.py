@@ -78,7 +78,8 @@ _PYTHON_TREES = [
     *("tests", "lab", "molecule", "tools", "bench"),
 ]
 # What tests run on hosts, beside the project's own code.
-_TESTS_ON_HOSTS = ["tests/traffic/onhost", "tests/scenario/snapshot.py", "lab/bytecode.py"]
+_TESTS_ON_HOSTS = ["tests/traffic/onhost", "tests/scenario/snapshot.py", "tests/intruder.py"]
+_TESTS_ON_HOSTS += ["lab/bytecode.py"]
 _YAML_TREES = ["playbooks", "roles", "molecule", "inventory/example", "docs/examples", ".config"]
 _ANSIBLE_TREES = ["playbooks", "roles", "molecule", "inventory/example", "docs/examples"]
 

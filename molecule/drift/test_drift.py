@@ -109,6 +109,14 @@ DRIFTS: dict[str, dict[str, Drift]] = {
             "nft flush chain inet podnet postrouting",
             (f"+{CHAIN} ip saddr 10.244.1.0/24 ip daddr != 224.0.0.0/4 masquerade",),
         ),
+        "a node is missing in the guard": Drift(
+            "nft delete element inet podnet nodes4 { 192.0.2.11 }",
+            ("+table inet podnet set nodes4 element 192.0.2.11",),
+        ),
+        "the guard lets somebody in": Drift(
+            "nft add element inet podnet nodes4 { 192.0.2.99 }",
+            ("-table inet podnet set nodes4 element 192.0.2.99",),
+        ),
         "the CNI file is gone": Drift(f"rm {CONFLIST}", (f"--- before: {CONFLIST} (absent)",)),
     },
     "devices that are down": {
@@ -127,6 +135,10 @@ DRIFTS: dict[str, dict[str, Drift]] = {
         "the bridge is down": Drift(
             "ip link set cni0 down",
             ("-link cni0 type bridge mtu 1450 address 0a:00:0a:f4:01:00 alias podnet:podnet down",),
+        ),
+        "the guard has no rules": Drift(
+            "nft flush chain inet podnet guard",
+            ("+table inet podnet chain guard udp dport 8472 iifname",),
         ),
         "a rule of the masquerade is edited": Drift(
             "nft list table inet podnet | "

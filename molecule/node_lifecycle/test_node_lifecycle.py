@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.scenario.cluster import Cluster, Snapshot, difference
+from tests.scenario.cluster import PROJECT, Cluster, Snapshot, difference
 from tests.traffic import Traffic
 
 
@@ -54,9 +55,9 @@ def test_a_new_host_is_nothing_but_new_entries_on_the_others(cluster: Cluster) -
         changes = lines(before, {host: cluster.snapshot(host) for host in before})
     demand_unfelt(traffic)
     for host, entries in changes.items():
-        assert len(entries) == 3, (host, entries)
-        assert about(entries, "+ routes: ", "+ neighbours: ", "+ fdb: "), entries
-        assert about(entries, "10.244.3.0", "02:00:0a:f4:03:00"), entries
+        assert len(entries) == 4, (host, entries)
+        assert about(entries, "+ routes: ", "+ neighbours: ", "+ fdb: ", "+ rulesets nft "), entries
+        assert about(entries, "10.244.3.0", "02:00:0a:f4:03:00", "element 192.0.2.14"), entries
     cluster.demand_clean()
     cluster.verify()
 
@@ -70,9 +71,9 @@ def test_a_dead_host_is_removed_while_it_is_down(cluster: Cluster) -> None:
         changes = lines(before, {host: cluster.snapshot(host) for host in before})
     demand_unfelt(traffic)
     for host, entries in changes.items():
-        assert len(entries) == 3, (host, entries)
-        assert about(entries, "- routes: ", "- neighbours: ", "- fdb: "), entries
-        assert about(entries, "10.244.2.0", "02:00:0a:f4:02:00"), entries
+        assert len(entries) == 4, (host, entries)
+        assert about(entries, "- routes: ", "- neighbours: ", "- fdb: ", "- rulesets nft "), entries
+        assert about(entries, "10.244.2.0", "02:00:0a:f4:02:00", "element 192.0.2.13"), entries
     # Its subnet stays its own, and nothing is left to do once the inventory has forgotten it.
     assert cluster.allocations()["n3"] == {"subnet": "10.244.2.0/24"}
     cluster.lab.remove("n3")
@@ -154,6 +155,61 @@ def test_a_living_host_that_is_removed_is_clean(cluster: Cluster) -> None:
     run = cluster.play("remove_node.yml", "-e", "podnet_node=n5")
     assert "n5" in run.changed_hosts
     assert cluster.left_on("n5") == []
+
+
+#: A pod of n1's, where nobody answers on any port.
+POD = """
+ip netns add target
+ip link add target mtu 1450 type veth peer name eth0 netns target
+ip link set target master cni0 up
+ip -n target link set eth0 up
+ip -n target addr add 10.244.0.200/24 dev eth0
+ip -n target route add default via 10.244.0.1
+"""
+
+
+def counts(cluster: Cluster) -> tuple[int, int]:
+    """Return what came to the pod, and what the guard of n1 has dropped."""
+    text = cluster.on("n1", "ip", "netns", "exec", "target", "cat", "/proc/net/snmp")
+    names, values = (line.split() for line in text.splitlines() if line.startswith("Udp:"))
+    chain = cluster.on("n1", "nft", "list", "chain", "inet", "podnet", "guard", ok=False)
+    found = re.search(r"counter packets (\d+)", chain)
+    came = int(dict(zip(names, values, strict=True))["NoPorts"])
+    return came, int(found[1]) if found else 0
+
+
+def test_a_host_that_is_no_node_any_more_gets_nothing_into_the_overlay(cluster: Cluster) -> None:
+    """n5 is on the segment still, and knows all that a node knows."""
+    file = cluster.inventory / "hosts.yml"
+    text = file.read_text()
+    inventory = yaml.safe_load(text)
+    del inventory["podnet_nodes"]["hosts"]["n5"]
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    file.write_text(head + yaml.safe_dump(inventory))
+    mac = cluster.link("n1", "flannel.1")["address"]
+    code = (PROJECT / "tests" / "intruder.py").read_text()
+    ends = ["--mac", mac, "--source", "10.244.3.9", "--target", "10.244.0.200"]
+
+    def send(host: str) -> None:
+        to = cluster.lab.hosts["n1"].address
+        cluster.on(host, "python3", "-", "--to", to, *ends, stdin=code)
+
+    cluster.on("n1", "sh", "-ec", POD)
+    try:
+        begin = counts(cluster)
+        send("n5")
+        assert counts(cluster) == (begin[0], begin[1] + 5)
+        send("n4")
+        assert counts(cluster) == (begin[0] + 5, begin[1] + 5)
+        # Without the guard they arrive, so nothing else has kept them out.
+        cluster.site("-e", "podnet_guard=false")
+        send("n5")
+        assert counts(cluster) == (begin[0] + 10, 0)
+        cluster.site()
+        send("n5")
+        assert counts(cluster) == (begin[0] + 10, 5)
+    finally:
+        cluster.on("n1", "ip", "netns", "del", "target")
     cluster.lab.remove("n5")
     cluster.demand_clean()
     cluster.verify()

@@ -152,6 +152,13 @@ def test_pods_reach_each_other_and_a_second_run_changes_nothing(
 
 # fmt: off
 DRIFTS = {
+    "guard missing": "nft delete chain inet podnet guard; nft delete set inet podnet nodes4",
+    "guard rule missing": "nft flush chain inet podnet guard",
+    "guard accepts all": "nft insert rule inet podnet guard accept",
+    "guard of another VNI": "nft list table inet podnet | sed 's/@th,96,24 != 0x1 /@th,96,24 != 0x2 /; 1i delete table inet podnet' | nft -f -",
+    "node missing in the guard": "nft delete element inet podnet nodes4 { 192.0.2.12 }",
+    "stranger in the guard": "nft add element inet podnet nodes4 { 192.0.2.99 }",
+    "guard without nodes": "nft flush set inet podnet nodes4",
     "route missing": "ip route del 10.244.1.0/24",
     "route wrong": "ip route replace 10.244.1.0/24 via 192.0.2.1",
     "route with a metric of its own": "ip route replace 10.244.1.0/24 via 192.0.2.1 proto 112 metric 5",

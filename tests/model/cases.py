@@ -37,6 +37,16 @@ ONE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "VXLAN with a small MTU to host-gw": ({"mtu": "1300"}, HOST_GW),
     "another address of n3": (VXLAN, {"nodes": {"n3": {"ip": "192.0.2.23"}}}),
     "another address of n3, host-gw": (HOST_GW, {**HOST_GW, "nodes": {"n3": {"ip": "192.0.2.23"}}}),
+    "a guard": ({"guard": False}, VXLAN),
+    "no guard": (VXLAN, {"guard": False}),
+    "a guard and another address of n3": (
+        {"guard": False},
+        {"nodes": {"n3": {"ip": "192.0.2.23"}}},
+    ),
+    "no guard and another address of n3": (
+        VXLAN,
+        {"guard": False, "nodes": {"n3": {"ip": "192.0.2.23"}}},
+    ),
     "another MAC of n3": (VXLAN, {"nodes": {"n3": {"mac": "02:00:5e:00:00:03"}}}),
     "another MAC of n3 and another MTU": (
         VXLAN,

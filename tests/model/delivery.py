@@ -6,9 +6,10 @@ the other host makes of it. Both are functions of one host's state.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from .kernel import Kernel, device_key, number, prefix
+from .kernel import Kernel, UnknownLine, device_key, number, prefix
 
 #: Bytes around a pod's packet: RFC 7348, section 5, by the family of the outer addresses.
 OVERHEAD = {4: 50, 16: 70}
@@ -176,7 +177,49 @@ def receive(kernel: Kernel, bridge: str, frame: Frame) -> Lost | None:
 
 def _outer(kernel: Kernel, device: str, frame: Frame) -> str:
     """Return why the VXLAN packet itself is not taken, "" when it is."""
-    return _reverse(kernel, device, frame.outer)
+    return _guarded(kernel, device, frame) or _reverse(kernel, device, frame.outer)
+
+
+#: The forms that rules of the guard have (Vxlan.guard) -> whether they accept or drop.
+_GUARD = {
+    r"udp dport (?P<port>\d+) iifname != \{ (?P<but>.*) \} ip6? saddr @(?P<set>\w+) accept": True,
+    r"meta nfproto ipv(?P<family>\d) udp dport (?P<port>\d+) @th,96,24 != (?P<vni>\d+) accept": True,
+    r"meta nfproto ipv(?P<family>\d) udp dport (?P<port>\d+) fib daddr type != unicast "
+    r"counter drop": False,
+}
+
+
+def _guarded(kernel: Kernel, device: str, frame: Frame) -> str:
+    """Return why the guard drops a VXLAN packet to this host, "" when it does not."""
+    for table, chains in kernel.tables.items():
+        for _, hook, rules in chains:
+            if "hook prerouting" not in hook:
+                continue
+            for text, tag in rules:
+                accepts, matches = _judge(kernel, table, device, frame, text)
+                if matches and accepts:
+                    break
+                if matches:
+                    return f"the guard drops what comes from {frame.outer} ({tag})"
+    return ""
+
+
+def _judge(kernel: Kernel, table: str, device: str, frame: Frame, text: str) -> tuple[bool, bool]:
+    """Return (whether a rule accepts, whether it is about this packet)."""
+    for form, accepts in _GUARD.items():
+        found = re.fullmatch(form, text)
+        if found:
+            given = found.groupdict()
+            family = "6" if ":" in frame.outer else "4"
+            known = kernel.sets.get((table, given.get("set", "")), frozenset())
+            return accepts, (
+                device not in given.get("but", "").split(", ")
+                and given.get("family", family) == family
+                and int(given["port"]) == frame.port
+                and int(given.get("vni", -1)) != frame.vni
+                and ("set" not in given or frame.outer in known)
+            )
+    raise UnknownLine(f"nft {text}")
 
 
 def accept(kernel: Kernel, device: str, source: str) -> str:

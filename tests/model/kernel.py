@@ -123,6 +123,8 @@ class Kernel:
     neighbours: dict[tuple[str, str], str] = field(default_factory=dict)
     fdb: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     tables: dict[str, Chains] = field(default_factory=dict)
+    #: (table, set) -> its elements.
+    sets: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     next_index: int = 2
@@ -144,7 +146,7 @@ class Kernel:
         routes = {key: one._replace(protocol="") for key, one in self.routes.items()}
         parts = (
             *(devices, self.addresses, routes, self.rules, self.neighbours, self.fdb),
-            *(self.tables, self.sysctls, self.pods),
+            *(self.tables, self.sets, self.sysctls, self.pods),
         )
         return tuple(frozenset(one.items()) for one in parts)
 
@@ -502,8 +504,8 @@ class Kernel:
 
     def nft(self, lines: list[str]) -> None:
         """Run an `nft -f` script of the form that diff.table_lines writes, as one transaction."""
-        tables = dict(self.tables)
-        current, chain = "", ""
+        tables, sets = dict(self.tables), dict(self.sets)
+        current, chain, name = "", "", ""
         chains: list[tuple[str, str, list[tuple[str, str]]]] = []
         for raw in lines:
             line = raw.strip()
@@ -513,13 +515,23 @@ class Kernel:
             elif words[:2] == ["delete", "table"]:
                 if tables.pop(" ".join(words[2:]), None) is None:
                     raise Refused("Error: No such file or directory")
+                sets = {key: those for key, those in sets.items() if key[0] != " ".join(words[2:])}
+            elif words[1:2] == ["element"]:
+                self._element(sets, words[0], (" ".join(words[2:4]), words[4]), words[6])
             elif words[0] == "table" and words[-1] == "{":
                 current, chains = " ".join(words[1:-1]), []
             elif words[0] == "chain" and words[-1] == "{":
                 chain = words[1]
                 chains.append((chain, "", []))
-            elif line == "}" and chain:
-                chain = ""
+            elif words[0] == "set" and words[-1] == "{":
+                name = words[1]
+                sets[current, name] = frozenset()
+            elif name and words[0] == "type":
+                pass
+            elif name and words[:3] == ["elements", "=", "{"]:
+                sets[current, name] = frozenset(one.rstrip(",") for one in words[3:-1])
+            elif line == "}" and (chain or name):
+                chain, name = "", ""
             elif line == "}":
                 tables[current] = tuple((name, hook, tuple(rules)) for name, hook, rules in chains)
             elif chain and line.startswith("type ") and line.endswith("; policy accept;"):
@@ -532,4 +544,12 @@ class Kernel:
                 chains[-1][2].append((text, comment.rstrip('"')))
             else:
                 raise UnknownLine(f"nft {raw}")
-        self.tables = tables
+        self.tables, self.sets = tables, sets
+
+    @staticmethod
+    def _element(
+        sets: dict[tuple[str, str], frozenset[str]], verb: str, key: tuple[str, str], one: str
+    ) -> None:
+        if key not in sets or (verb == "delete" and one not in sets[key]):
+            raise Refused("Error: Could not process rule: No such file or directory")
+        sets[key] = sets[key] | {one} if verb == "add" else sets[key] - {one}

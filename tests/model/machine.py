@@ -147,6 +147,8 @@ class Machine:
                     text, passing = self._named(argv[0], namespace, line), number < len(lines)
                     with self._batched(number), self.step(text, passing):
                         self._line(argv[0], namespace, line)
+            elif list(argv[:2]) == ["nft", "-c"]:
+                self.kernel.copy().nft(lines)
             elif list(argv[:2]) == ["nft", "-f"]:
                 with self.step("nft -f: " + next((x for x in lines if "{" in x), lines[-1])):
                     self.kernel.nft(lines)
@@ -191,14 +193,18 @@ class Machine:
     def read_json(self, argv: Sequence[str], _check: object) -> list[dict[str, Any]]:
         return answers.read_json(self.kernel, argv)
 
-    def read_table(self, name: str) -> tuple[Chain, ...] | None:
-        found: Chains | None = self.kernel.tables.get(name if " " in name else f"inet {name}")
+    def read_table(self, name: str) -> observe.Table | None:
+        full = name if " " in name else f"inet {name}"
+        found: Chains | None = self.kernel.tables.get(full)
         if found is None:
             return None
-        return tuple(
+        chains = tuple(
             Chain(chain, hook, tuple(Rule(text, tag) for text, tag in rules))
             for chain, hook, rules in found
         )
+        sets = self.kernel.sets.items()
+        own = {element: one for (owner, one), those in sets if owner == full for element in those}
+        return observe.Table(chains, own)
 
     def with_inner_ends(self, ports: dict[str, Port], _links: object) -> dict[str, Port]:
         inside = self.kernel.pods

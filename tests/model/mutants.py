@@ -31,7 +31,7 @@ _changes, _target, _render = diff.changes, phases.target, boot.render
 
 
 def _is(change: Change, *begins: str) -> bool:
-    return change.lines[0].startswith(begins)
+    return change.lines[:1] != () and change.lines[0].startswith(begins)
 
 
 def _reordered(late: Callable[[Change], bool]) -> Callable[[State, State], Changes]:
@@ -61,16 +61,16 @@ def _delete_first(before: State, after: State) -> Changes:
     return result
 
 
-def _strict_all_along(before: State, final: State, phase: str, *rest: Any) -> State:
+def _strict_all_along(before: State, final: State, phase: str, *rest: Any, **more: Any) -> State:
     """Leave rp_filter as it is."""
-    result = _target(before, final, phase, *rest)
+    result = _target(before, final, phase, *rest, **more)
     result.sysctls.pop(phases.RP_FILTER, None)
     return result
 
 
-def _larger_at_once(before: State, final: State, phase: str, *rest: Any) -> State:
+def _larger_at_once(before: State, final: State, phase: str, *rest: Any, **more: Any) -> State:
     """Raise MTUs in prepare."""
-    result = _target(before, final, phase, *rest)
+    result = _target(before, final, phase, *rest, **more)
     result.ports = dict(final.ports)
     for name, link in final.links.items():
         if name in result.links:
@@ -78,9 +78,9 @@ def _larger_at_once(before: State, final: State, phase: str, *rest: Any) -> Stat
     return result
 
 
-def _smaller_late(before: State, final: State, phase: str, *rest: Any) -> State:
+def _smaller_late(before: State, final: State, phase: str, *rest: Any, **more: Any) -> State:
     """Lower the pods' MTU only in commit."""
-    result = _target(before, final, phase, *rest)
+    result = _target(before, final, phase, *rest, **more)
     if phase in (phases.PREPARE, phases.SHIFT):
         result.ports = dict(before.ports)
         for name, link in before.links.items():
@@ -89,14 +89,24 @@ def _smaller_late(before: State, final: State, phase: str, *rest: Any) -> State:
     return result
 
 
-def _routes_in_prepare(before: State, final: State, phase: str, *rest: Any) -> State:
+def _routes_in_prepare(before: State, final: State, phase: str, *rest: Any, **more: Any) -> State:
     """Move the routes a phase too early."""
-    return _target(before, final, phases.SHIFT if phase == phases.PREPARE else phase, *rest)
+    return _target(before, final, phases.SHIFT if phase == phases.PREPARE else phase, *rest, **more)
 
 
-def _commit_in_shift(before: State, final: State, phase: str, *rest: Any) -> State:
+def _commit_in_shift(before: State, final: State, phase: str, *rest: Any, **more: Any) -> State:
     """Remove the old way a phase too early."""
-    return _target(before, final, phases.COMMIT if phase == phases.SHIFT else phase, *rest)
+    return _target(before, final, phases.COMMIT if phase == phases.SHIFT else phase, *rest, **more)
+
+
+def _source_at_once(before: State, final: State, phase: str, *rest: Any, late: bool) -> State:
+    """Let packets come from a new address before all peers know it."""
+    del late
+    return _target(before, final, phase, *rest)
+
+
+def _forget(_before: State, _result: State) -> None:
+    """Let a guard know the addresses of the end alone."""
 
 
 def _one_mac(_alias: str, _device: str, _old: str, _new: str) -> dict[str, Any]:
@@ -186,6 +196,16 @@ MUTANTS: dict[str, Mutant] = {
         "another MAC of n3",
         ((phases, "both_macs", _one_mac),),
         ("n3 drops it: flannel.1 has the MAC",),
+    ),
+    "packets from a new address too early": Mutant(
+        "another address of n3",
+        _both("target", _source_at_once, phases),
+        ("in prepare of", "drops it: the guard drops what comes from 192.0.2.23"),
+    ),
+    "a guard that forgets the old address too early": Mutant(
+        "another address of n3",
+        ((phases, "_keep_guard", _forget),),
+        ("in prepare of", "drops it: the guard drops what comes from 192.0.2.13"),
     ),
     "a record that forgets the devices of before": Mutant(
         "another port",

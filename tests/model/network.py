@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -133,7 +134,7 @@ def _here(kernel: Kernel, files: Mapping[str, str], text: str) -> str:
         if device:
             text = text.replace(f"conf.@{family}.", f"conf.{device.replace('.', '/')}.")
             text = text.replace(f"@{family}", device)
-    return "".join(f"{line}\n" for line in text.splitlines() if "@" not in line)
+    return "".join(f"{line}\n" for line in text.splitlines() if not re.search("@[46]", line))
 
 
 def _try(machine: Machine, tool: str, line: str, wrong: list[str]) -> None:

@@ -115,9 +115,15 @@ def fdb() -> list[str]:
     )
 
 
+def _sorted(found: re.Match[str]) -> str:
+    return "\n".join(f"element {one}" for one in sorted(re.split(r"[,\s]+", found[1].strip())))
+
+
 def rulesets() -> dict[str, Any]:
     """Return nft's tables, iptables-nft's among them, without counters, and routing rules."""
     nft = re.sub(r"counter packets \d+ bytes \d+", "counter", run("nft", "list", "ruleset"))
+    # A set has no order, either: an element a line.
+    nft = re.sub(r"elements = \{([^}]*)\}", _sorted, nft)
     # In no order: tables are independent, and listed as they were made.
     tables = re.split(r"^(table .*) \{$", nft, flags=re.MULTILINE)[1:]
     return {

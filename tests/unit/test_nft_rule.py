@@ -37,6 +37,9 @@ MASQUERADE = make_rule(
 EXCLUDED = make_rule("ip saddr 10.244.0.0/24 ip daddr 10.0.0.0/12 return", "excluded")
 ONE_EXCLUDED = make_rule("ip saddr 10.244.0.0/24 ip daddr 203.0.113.9 return", "excluded")
 ALL_EXCLUDED = make_rule("ip saddr 10.244.0.0/24 return", "excluded")
+NODE = make_rule("udp dport 8472 iifname != { cni0, lo } ip saddr @nodes4 accept", "a node")
+DROP = make_rule("meta nfproto ipv4 udp dport 8472 @th,96,24 != 1 counter drop", "ours")
+LOCAL = make_rule("fib daddr type != unicast counter drop", "local")
 MACS = make_rule(
     "meta pkttype other ether daddr { 02:00:00:00:00:01, 02:00:00:00:00:02 } meta pkttype set host",
     "both MACs",
@@ -52,6 +55,38 @@ def both_macs(*macs: str, value: Any = "host") -> list[Any]:
         {"mangle": {"key": PKTTYPE, "value": value}},
     ]
 
+
+def node(*but: str, name: str = "@nodes4", port: Any = 8472) -> list[Any]:
+    source = {"payload": {"protocol": "ip", "field": "saddr"}}
+    return [
+        {"match": {"op": "==", "left": PORT, "right": port}},
+        {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": {"set": list(but)}}},
+        {"match": {"op": "==", "left": source, "right": name}},
+        {"accept": None},
+    ]
+
+
+def drop(vni: int, **raw: int) -> list[Any]:
+    left = {"payload": {"base": "th", "offset": 96, "len": 24, **raw}}
+    return [
+        {"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": "ipv4"}},
+        {"match": {"op": "==", "left": PORT, "right": 8472}},
+        {"match": {"op": "!=", "left": left, "right": vni}},
+        {"counter": {"packets": 7, "bytes": 900}},
+        {"drop": None},
+    ]
+
+
+def local(*flags: str) -> list[Any]:
+    left = {"fib": {"result": "type", "flags": list(flags)}}
+    return [
+        {"match": {"op": "!=", "left": left, "right": "unicast"}},
+        {"counter": None},
+        {"drop": None},
+    ]
+
+
+PORT: Any = {"payload": {"protocol": "udp", "field": "dport"}}
 
 # fmt: off
 #: What nft prints -> the rule that carries its comment, whether it is still that rule.
@@ -81,6 +116,16 @@ CASES: dict[str, tuple[list[Any], Any, bool]] = {
     "both MACs in the kernel's order": (both_macs("02:00:00:00:00:02", "02:00:00:00:00:01"), MACS, True),
     "one MAC": (both_macs("02:00:00:00:00:01"), MACS, False),
     "a number for a word, as another version may print": (both_macs("02:00:00:00:00:01", "02:00:00:00:00:02", value=0), MACS, True),
+    "from a node": (node("lo", "cni0"), NODE, True),
+    "from a node, but one device": (node("cni0"), NODE, False),
+    "from another set": (node("cni0", "lo", name="@nodes6"), NODE, False),
+    "from a node to another port": (node("cni0", "lo", port=4789), NODE, False),
+    "from a node to a port that a service names": (node("cni0", "lo", port="otv"), NODE, False),
+    "of a VNI": (drop(1), DROP, True),
+    "of another VNI": (drop(2), DROP, False),
+    "of what lies elsewhere": (drop(1, offset=64), DROP, False),
+    "for a local address": (local("daddr"), LOCAL, True),
+    "from a local address": (local("saddr"), LOCAL, False),
     "nothing at all": ([], RETURN, True),
 }
 # fmt: on

@@ -29,6 +29,7 @@ def document() -> dict[str, Any]:
         )
         node.update(reserved=["10.244.0.9-10.244.0.20", "fd00:244::9"])
     made["masquerade_exclude"] = ["10.0.0.0/9", "2001:db8::/32"]
+    made["guard"] = False
     return made
 
 
@@ -80,6 +81,16 @@ def test_lists_come_back_and_empty_ones_are_left_out() -> None:
     found = Plan.from_document(bare).to_document()
     assert "masquerade_exclude" not in found
     assert "reserved" not in found["nodes"][0]
+
+
+def test_a_guard_is_wanted_unless_the_document_says_no() -> None:
+    made = document()
+    assert Plan.from_document(made).to_document()["guard"] is False
+    del made["guard"]
+    assert Plan.from_document(made).guard is True
+    assert "guard" not in Plan.from_document(made).to_document()
+    with pytest.raises(PodnetError, match="guard: 'no'"):
+        Plan.from_document({**made, "guard": "no"})
 
 
 @pytest.mark.parametrize(

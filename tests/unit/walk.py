@@ -57,22 +57,24 @@ def diff(folder: Path) -> dict[str, Any]:
 
 
 def phase(folder: Path) -> dict[str, Any]:
-    """current.yml, final.yml (states), host.yml (strict, held) -> phases.yml, all.yml.
+    """current.yml, final.yml (states), host.yml (strict, held, late) -> phases.yml, all.yml.
 
     phases.yml has the commands of prepare, shift and commit, each from the state that the one
     before it has led to; all.yml those of a change without barriers.
     """
     current, final = _state(folder / "current.yml"), _state(folder / "final.yml")
     host = states.read(folder / "host.yml") if (folder / "host.yml").exists() else {}
-    assert host.keys() <= {"strict", "held"}, host
+    assert host.keys() <= {"strict", "held", "late"}, host
     strict, held = host.get("strict") == "true", host.get("held", "")
+    late = host.get("late") == "true"
     result = {}
     before, wanted = current, final
     for name in phases.PHASES[:3]:
-        after = phases.target(before, wanted, name, strict, held)
+        after = phases.target(before, wanted, name, strict, held, late=late)
         result[name] = states.lines(changes(before, after))
         # A run that comes again in this phase has nothing to do.
-        again = phases.target(after, _seen_again(after, current, final), name, False, held)
+        seen = _seen_again(after, current, final)
+        again = phases.target(after, seen, name, False, held, late=late)
         assert states.lines(changes(after, again)) == [], name
         before, wanted, strict = after, _seen_again(after, current, final), False
     assert changes(before, final) == []

@@ -7,7 +7,7 @@ from typing import Any, Callable, ClassVar, Collection, Dict, Mapping, NamedTupl
 
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
-from ..core.state import Change, DeviceKey, Link, State
+from ..core.state import Change, DeviceKey, Link, Rule, State
 
 Entries = Dict[DeviceKey, str]
 
@@ -106,6 +106,15 @@ class Backend(ABC):
         Returns what could not be done, a sentence each.
         """
         return []
+
+    def guard(self, plan: Plan) -> tuple[Rule, ...]:
+        """Return the rules that drop what no node of the plan has sent (GUARD of core/state.py).
+
+        They may name the sets of SETS, which hold the addresses of all nodes. Until all hosts have
+        ended a switch, the rules of the old plan follow those of the new one, and the sets hold the
+        addresses of both: what one rule accepts, no later one sees.
+        """
+        return ()
 
     def problems(self, plan: Plan, node: Node, host: HostView) -> list[str]:
         """Return why this host cannot carry the backend, a sentence each."""
@@ -246,6 +255,10 @@ class DeviceKind(ABC):
     def removed(self, name: str, link: Link) -> list[Change]:
         """Return what removes a device, if `ip link del` is not the way."""
         return []
+
+    def source(self, options: str) -> str:
+        """Return the address that packets to peers come from, "" for whichever the kernel takes."""
+        return ""
 
     @abstractmethod
     def is_same(self, one: str, other: str) -> bool:

@@ -138,6 +138,11 @@ def is_inside(inner: str, outer: str) -> bool:
     return int.from_bytes(inner_raw, "big") >> shift == int.from_bytes(outer_raw, "big") >> shift
 
 
+def is_address(text: object) -> bool:
+    """Whether `text` is an IP address in its canonical spelling."""
+    return _is_address(text, 4) or _is_address(text, 6)
+
+
 def is_range(text: object) -> bool:
     """Whether `text` is an address, or two of them with "-" between, the lesser one first."""
     try:
@@ -223,7 +228,8 @@ class Plan:
     an overlay's packets travel over. `settings` are the backend's own (backends/base.py): each is a
     truth value, a number, or one safe word. `edition` is that of the allocations file with the
     nodes' subnets. `podnet_version` is the version that made the plan. `masquerade_exclude` are
-    CIDRs of both families that pods reach with their own address.
+    CIDRs of both families that pods reach with their own address. `guard`: only the plan's nodes
+    may send into the overlay.
     """
 
     name: str
@@ -240,6 +246,7 @@ class Plan:
     edition: Edition = NONE
     podnet_version: str = ""
     masquerade_exclude: tuple[str, ...] = ()
+    guard: bool = True
 
     def to_document(self) -> dict[str, Any]:
         """Return the plan as JSON types; empty fields of nodes are left out to keep it small."""
@@ -259,11 +266,13 @@ class Plan:
                     for one in node.endpoints
                 ]
             nodes.append(entry)
-        apart = ("cni", "nodes", "edition", "settings", "masquerade_exclude")
+        apart = ("cni", "nodes", "edition", "settings", "masquerade_exclude", "guard")
         document = {key: value for key, value in vars(self).items() if key not in apart}
         document.update(self.settings)
         if self.masquerade_exclude:
             document["masquerade_exclude"] = list(self.masquerade_exclude)
+        if not self.guard:
+            document["guard"] = False
         if self.edition.id:
             document["edition"] = self.edition._asdict()
         cni = dict(vars(self.cni), extra_plugins=list(self.cni.extra_plugins))
@@ -307,7 +316,9 @@ class Plan:
             settings = {key: fields.pop(key) for key in list(fields) if key not in own}
             plan = cls(cni=cni, nodes=nodes, edition=edition, settings=settings, **fields)
         except (TypeError, KeyError, AttributeError) as error:
-            raise PodnetError(f"plan: damaged ({error}); make it with podnet_plan") from error
+            raise PodnetError(
+                f"plan: damaged ({str(error)[:200]}); make it with podnet_plan"
+            ) from error
         plan._validate()
         return plan
 
@@ -320,6 +331,7 @@ class Plan:
             demand(_is_safe(value), key, value)
         demand(self.underlay in (4, 6), "underlay", self.underlay)
         demand(isinstance(self.masquerade, bool), "masquerade", self.masquerade)
+        demand(isinstance(self.guard, bool), "guard", self.guard)
         for one in self.masquerade_exclude:
             demand(_is_cidr(one, 4) or _is_cidr(one, 6), "masquerade_exclude", one)
         demand(

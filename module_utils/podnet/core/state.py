@@ -114,6 +114,15 @@ class Leftover(NamedTuple):
     first: bool = False
 
 
+#: Name -> type of the nft sets that podnet's rules may name; a table has those that its rules name.
+SETS = {"nodes4": "ipv4_addr", "nodes6": "ipv6_addr"}
+
+#: The chain that drops what no node of the plan has sent. It comes before connection tracking
+#: (-200) and others' rules in "raw" (-300), but after fragments were put together (-400).
+GUARD = "guard"
+GUARD_HOOK = "type filter hook prerouting priority -310"
+
+
 class Chain(NamedTuple):
     """A base chain: `hook` is the text of nft(8), e.g. "type nat hook postrouting priority 100"."""
 
@@ -130,12 +139,13 @@ class State:
     `neighbours` -> MAC. `entries`: what a device of a backend's keeps for each peer, as its kind
     writes it (backends/base.py). `routes`: destination (with " metric N" where it is not the
     family's default) -> the rest of the route in ip-route(8)'s words, without our protocol.
-    `ports`: name of the host's end -> attachment. `sysctls`: key -> value. `modules`:
-    of the kernel's modules that podnet may load, those that are there -> "". `tables`: nft table ->
-    chains; "netdev NAME" where its family is not inet. `accepts` -> the handles that nft knows the
-    rule by, () in a desired state. `leftovers`: what another tool left, as a message names it ->
-    how to remove it. `files`: path -> content, where "-> PATH" means a symbolic link. `boot`: the
-    files that rebuild the network at boot, name -> content; they are replaced as one. `secrets`:
+    `ports`: name of the host's end -> attachment. `sysctls`: key -> value. `modules`: of the
+    kernel's modules that podnet may load, those that are there -> "". `tables`: nft table ->
+    chains; "netdev NAME" where its family is not inet. `members`: (table, element) -> the set of
+    SETS that it is in. `accepts` -> the handles that nft knows the rule by, () in a desired state.
+    `leftovers`: what another tool left, as a message names it -> how to remove it. `files`: path ->
+    content, where "-> PATH" means a symbolic link. `boot`: the files that rebuild the network at
+    boot, name -> content; they are replaced as one. `secrets`:
     path of a file that only root may read -> what is in it, in words that may be shown; `contents`
     are the contents of those files, as far as they are known, and are compared and shown nowhere.
     """
@@ -149,6 +159,7 @@ class State:
     sysctls: dict[str, str] = field(default_factory=dict)
     modules: dict[str, str] = field(default_factory=dict)
     tables: dict[str, tuple[Chain, ...]] = field(default_factory=dict)
+    members: dict[DeviceKey, str] = field(default_factory=dict)
     accepts: dict[Accept, tuple[int, ...]] = field(default_factory=dict)
     leftovers: dict[str, Leftover] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -165,6 +176,17 @@ def route_device(body: str) -> str:
     """Return the device that a route's text names, or ""."""
     words = body.split()
     return words[words.index("dev") + 1] if "dev" in words else ""
+
+
+def used_sets(chains: tuple[Chain, ...]) -> list[str]:
+    """Return the names of SETS that a rule of `chains` names."""
+    words = {word for chain in chains for rule in chain.rules for word in rule.text.split(" ")}
+    return [name for name in SETS if f"@{name}" in words]
+
+
+def guard_of(chains: tuple[Chain, ...]) -> Chain | None:
+    """Return the chain GUARD among `chains`, None where there is none."""
+    return next((one for one in chains if one.name == GUARD), None)
 
 
 def make_rule(text: str, why: str) -> Rule:

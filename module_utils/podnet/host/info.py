@@ -77,6 +77,9 @@ def plain(state: State) -> dict[str, Any]:
             ]
             for table, chains in state.tables.items()
         },
+        "members": sorted(
+            f"{element} in {name} of {table}" for (table, element), name in state.members.items()
+        ),
         "accepts": sorted(" ".join(one) for one in state.accepts),
         "boot": dict(state.boot),
         **{
@@ -126,6 +129,7 @@ def pending(
             "total": sum(counts.values()),
             "switching": found.switching,
             "detour": bool(seen.stuck),
+            "moving": seen.moving,
             "mtu": mtu,
             "timed": bool(found.changes) and _may_be_timed(seen),
             "knowledge": knowledge.testify(plan, seen.record),

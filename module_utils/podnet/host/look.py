@@ -27,6 +27,7 @@ from ..state import (
     bridge_netfilter,
     foreign_addresses,
     forwarding,
+    guard,
     neighbours,
     phases,
     preflight,
@@ -49,7 +50,8 @@ class Look(NamedTuple):
     `state.phases.target`. `restored` are the sysctls in `final` that are put back to the values
     they had before podnet. `managers` are the tools of `state.managers.SIGNS` that are on the host
     and for which podnet may write drop-ins. `stuck` says why the host cannot switch to the plan at
-    once, but over a device of another name and port (a detour).
+    once, but over a device of another name and port (a detour). `late` is as in
+    `state.phases.target`. `moving` are peers that get another address.
     """
 
     plan: Plan
@@ -65,6 +67,8 @@ class Look(NamedTuple):
     managers: frozenset[str]
     held: str
     stuck: list[str]
+    late: bool
+    moving: list[str]
 
 
 def _desired(plan: Plan, node: Node, host: HostView, problems: Sequence[str]) -> State:
@@ -107,7 +111,7 @@ def look(plan: Plan, name: str) -> Look:
     ]
     final = _desired(plan, node, host, problems)
     _keep_bridge_mac(plan, node, known, adoption, final)
-    cidrs = [one for one in (plan.cluster_cidr, plan.cluster_cidr6) if one]
+    cidrs = list(filter(None, (plan.cluster_cidr, plan.cluster_cidr6)))
     _add_router_advertisements(plan, node, host, final)
     crowded = _add_neighbours(plan, node, host, final)
     restorable = _add_loose(plan, node, host, final)
@@ -126,9 +130,10 @@ def look(plan: Plan, name: str) -> Look:
     before = seen.state
     bridging = _add_bridge_netfilter(node, before, final, restorable)
     foreign, notes = _take_routes(plan, node, adoption, seen, final)
+    unsafe, unguarded = _guard(node, before, final)
     in_way, idle = judge(plan, node, foreign)
-    problems += [*in_way, *bridging.problems]
-    notes += [*idle, *underlay.notes(plan, node, host), *bridging.warnings]
+    problems += [*in_way, *bridging.problems, *unsafe]
+    notes += [*idle, *unguarded, *underlay.notes(plan, node, host), *bridging.warnings]
     notes += BACKENDS[plan.backend].notes(plan, node, host)
     _recognise_renamed(before, final)
     restored = {
@@ -143,16 +148,16 @@ def look(plan: Plan, name: str) -> Look:
     managers = _managers(node)
     _add_files(before, plan.name, managers)
     held = adopt.held_mac(plan, known, before, final)
+    late, moving = _moving(plan, known, before, final, links)
     switching = _is_switching(plan, known, adoption, before, final) or (
         known is not None and _is_another(plan, node, host, before, final)
     )
     notes += [adopt.advice(node, held)] if held and adoption.active else []
     warnings += notes + foreign_addresses.addresses(links, ours, cidrs)
-    problems += _led_away(plan, node, switching, warnings)
-    in_way, stuck = _preflight(node, before, final, switching, links, ours=ours)
-    problems += in_way
-    if problems:
-        raise _refusal(plan, node, problems)
+    problems += _led_away(plan, node, switching or late, warnings)
+    in_way, stuck = _preflight(node, before, final, switching or late, links, ours=ours)
+    if problems or in_way:
+        raise _refusal(plan, node, [*problems, *in_way])
     return Look(
         plan,
         node,
@@ -160,14 +165,55 @@ def look(plan: Plan, name: str) -> Look:
         known,
         before,
         final,
-        switching,
+        switching or late,
         before.sysctls.get(phases.RP_FILTER) != "2" and _is_strict(links),
         restored,
         warnings,
         managers,
         held,
         stuck,
+        late,
+        moving,
     )
+
+
+def _moving(
+    plan: Plan,
+    known: Record | None,
+    before: State,
+    final: State,
+    links: Sequence[dict[str, Any]],
+) -> tuple[bool, list[str]]:
+    """Return (whether this host gets another source address, the peers that get another one)."""
+    if known is not None and not before.boot:
+        # Without its boot files a host does not tell a new address from a wrong entry.
+        return False, []
+    macs = {mac for _device, mac in guard.moving_peers(before, final)}
+    mac = BACKENDS[plan.backend].mac
+    peers = [name for name, node in plan.nodes.items() if mac(plan, node) in macs]
+    unfinished = known is not None and known.phase != DONE
+    moves = guard.is_moving(before, final, _addresses(links), unfinished=unfinished)
+    return moves, peers
+
+
+def _addresses(links: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the host's own addresses."""
+    return {str(one.get("local")) for link in links for one in link.get("addr_info", ())}
+
+
+def _guard(node: Node, before: State, final: State) -> tuple[list[str], list[str]]:
+    """Take the guard out of `final` where the host cannot have it; return (problems, warnings).
+
+    A host that has one has shown that it can.
+    """
+    if not guard.tables(final) or guard.tables(before):
+        return [], []
+    error = edge.cannot_have(final)
+    if error:
+        guard.without(final)
+        return [], [guard.lacking(node.name, os.uname().release, error)]
+    connections = run.TOOLS.text(guard.CONNECTIONS) or ""
+    return guard.translated(node.name, before, connections), []
 
 
 def _preflight(

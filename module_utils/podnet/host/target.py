@@ -87,7 +87,9 @@ def begin(seen: Look, todo: list[Change]) -> NetworkResult:
 
 def target(seen: Look, phase: str) -> State:
     """Return the state that `phase` ends in, with its files."""
-    after = phases.target(seen.before, seen.final, phase, seen.strict, seen.held).copy()
+    after = phases.target(
+        seen.before, seen.final, phase, seen.strict, seen.held, late=seen.late
+    ).copy()
     name = seen.plan.name
     after.files = {
         **boot.unit_files(name),

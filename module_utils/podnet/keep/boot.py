@@ -155,7 +155,7 @@ def render(state: State) -> dict[str, str]:
     ]
     tables: list[str] = []
     for table, chains in state.tables.items():
-        tables += table_lines(table, chains)
+        tables += table_lines(table, chains, state.members)
     return {
         "sysctl.conf": _text(
             f"{key} = {value}" for key, value in forwarding.ordered(state.sysctls)

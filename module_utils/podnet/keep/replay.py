@@ -212,7 +212,18 @@ show() {
   done
   ip -4 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
   ip -6 route show proto 112 | sed 's/^/route /; s/ linkdown//g'
-  nft list table inet "$name"
+  # -s: without what its rules have counted. Sets have no order.
+  nft -s list table inet "$name" | awk '
+    /elements = [{]/ { inside = 1 }
+    inside {
+      last = /[}]/
+      gsub(/elements =|[{},]/, " ")
+      for (at = 1; at <= NF; at++) print "element " $at | "sort"
+      inside = !last
+      next
+    }
+    { print }
+    END { fflush(); close("sort") }'
   accepts | while read -r tool rest; do
     case $tool in
     nft)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Collection, Iterable, Sequence
+from typing import Any, Collection, Iterable, Mapping, NamedTuple, Sequence
 
 from ..backends.base import DeviceKind
 from ..backends.registry import KINDS
 from ..core import schema
 from ..core.errors import PodnetError
 from ..core.host_view import Prefix, make_prefix
-from ..core.model import ROUTE_PROTOCOL, is_inside, split_cidr
-from ..core.state import BRIDGE, UNREAD, Chain, Link, Port, Rule, State, route_device
+from ..core.model import ROUTE_PROTOCOL, is_address, is_inside, split_cidr
+from ..core.state import BRIDGE, SETS, UNREAD, Chain, Link, Port, Rule, State, route_device
 from ..firewall.forward import Forwarder
 from ..state import bridge_netfilter
 from ..state.diff import full_name
@@ -223,13 +223,48 @@ def parse_table(document: Any) -> tuple[Chain, ...]:
             if not text:
                 text = UNREAD + (comment or "a rule that podnet did not make")
             rules.setdefault(rule.get("chain", ""), []).append(Rule(text, comment))
-        elif not {"metainfo", "table"} & entry.keys():
+        elif not ({"metainfo", "table"} & entry.keys() or _members(entry) is not None):
             chains.append(Chain(str(sorted(entry)), "# an object that podnet did not make", ()))
     return tuple(chain._replace(rules=tuple(rules.get(chain.name, ()))) for chain in chains)
 
 
-def read_table(name: str) -> tuple[Chain, ...] | None:
-    """Return the chains of podnet's nft table `name`, None where there is no such table.
+#: What nft's JSON has of a set of podnet's; others have flags, timeouts and more.
+_SET = {"family", "name", "table", "type", "handle", "elem"}
+
+
+def _members(entry: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return element -> set for a set as podnet makes them, None for any other `entry`."""
+    found = entry.get("set")
+    if not isinstance(found, dict) or found.keys() - _SET:
+        return None
+    elements = found.get("elem", [])
+    kinds = [
+        name
+        for name, kind in SETS.items()
+        if (found.get("name"), found.get("type")) == (name, kind)
+    ]
+    if not kinds or not isinstance(elements, list) or not all(map(is_address, elements)):
+        return None
+    return dict.fromkeys(elements, kinds[0])
+
+
+def parse_members(document: Any) -> dict[str, str]:
+    """Return element -> set for the sets in `nft -j list table` that podnet may have made."""
+    found: dict[str, str] = {}
+    for entry in document.get("nftables", ()) if isinstance(document, dict) else ():
+        found.update(_members(entry) or {})
+    return found
+
+
+class Table(NamedTuple):
+    """An nft table of podnet's; `members`: element -> its set."""
+
+    chains: tuple[Chain, ...]
+    members: Mapping[str, str]
+
+
+def read_table(name: str) -> Table | None:
+    """Return podnet's nft table `name`, None where there is no such table.
 
     Raises PodnetError if it cannot be read.
     """
@@ -241,7 +276,8 @@ def read_table(name: str) -> tuple[Chain, ...] | None:
             return None
         too_old = f"; podnet needs {NFTABLES}" if "JSON" in result.error else ""
         raise PodnetError(f"{' '.join(argv)}: {result.error} (exit {result.code}){too_old}")
-    return parse_table(nft_document(argv, result.output))
+    document = nft_document(argv, result.output)
+    return Table(parse_table(document), parse_members(document))
 
 
 def sysctl_path(key: str) -> Path:
@@ -306,7 +342,8 @@ def observe(
     for one in (name, *also_tables):
         table = read_table(one)
         if table is not None:
-            state.tables[one] = table
+            state.tables[one] = table.chains
+            state.members.update(((one, element), kind) for element, kind in table.members.items())
     state.accepts, forwarders = forward.read(name)
     state.sysctls = read_sysctls(sysctls)
     bridging = [key for key in bridge_netfilter.KEYS.values() if key in sysctls]

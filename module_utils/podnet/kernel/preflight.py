@@ -12,6 +12,8 @@ import socket
 from pathlib import Path
 from typing import Iterable
 
+from ..core.state import State
+from ..state.diff import table_lines
 from ..state.preflight import Facts, Questions
 from .observe import read_sysctls
 from .run import run
@@ -45,6 +47,21 @@ def ask(asked: Questions) -> Facts:
 def _works(batch: str) -> bool:
     """Whether the kernel does what `batch` wants, in a network namespace of its own."""
     return run(["unshare", "--net", "ip", "-batch", "-"], stdin=f"{batch}\n").code == 0
+
+
+def cannot_have(final: State) -> str:
+    """Return why nft or the kernel does not take the tables of `final`, "" if they do.
+
+    nft -c lets the kernel check all of it, and changes nothing.
+    """
+    lines = [
+        line
+        for table, chains in final.tables.items()
+        for line in table_lines(table, chains, final.members)
+    ]
+    result = run(["nft", "-c", "-f", "-"], stdin="\n".join(lines) + "\n")
+    error = result.error.strip() or "failed"
+    return "" if result.code == 0 else error.splitlines()[0]
 
 
 def _holder(port: int, family: int) -> str:

@@ -307,6 +307,7 @@ def _plan(values: Mapping[str, Any], family: int, nodes: Mapping[str, Node]) -> 
         mtu=values["mtu"],
         masquerade=values["masquerade"],
         masquerade_exclude=tuple(values["masquerade_exclude"]),
+        guard=values["guard"],
         underlay=family,
         cni=Cni(
             conf_dir=values["cni_conf_dir"],

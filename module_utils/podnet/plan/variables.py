@@ -86,6 +86,8 @@ VARIABLES: tuple[Variable, ...] = (
              "pods reach the outside with the node's address"),
     Variable("podnet_masquerade_exclude", [], "list", c.cidrs,
              "CIDRs outside that pods reach with their own address"),
+    Variable("podnet_guard", True, "bool", c.boolean,
+             "with vxlan: only the plan's nodes may send into the overlay"),
     Variable("podnet_cni_conf_dir", "/etc/cni/net.d", "str", c.directory,
              "where the CNI configuration is written"),
     Variable("podnet_cni_conf_name", "10-podnet.conflist", "str",

@@ -70,6 +70,12 @@ def decide(
     if switching:
         detour = any(counts.get("detour") for counts in pending.values())
         return Course(SWITCH, "", notes, unreachable, over, list(pending), detour)
+    left = {
+        host: [one for one in counts.get("moving", ()) if one not in pending]
+        for host, counts in pending.items()
+    }
+    if any(left.values()) and not forced:
+        return Course(REFUSE, _left_behind(left), notes, unreachable, over, [])
     touched = [host for host, counts in pending.items() if counts["total"]]
     if missing and touched and not alone:
         notes.append(
@@ -77,6 +83,21 @@ def decide(
             "Run again without --limit when they can be reached"
         )
     return Course(CONVERGE if touched else NONE, "", notes, unreachable, over, touched)
+
+
+def _left_behind(left: Mapping[str, Sequence[str]]) -> str:
+    """Return why nodes that get another address must not be left out.
+
+    `left`: host -> those whose old address it would forget.
+    """
+    moving = sorted({one for those in left.values() for one in those})
+    hosts = [host for host, those in left.items() if those]
+    return (
+        f"Another address: {listed(moving)}, which this run does not reach. {listed(hosts)} would "
+        "drop what comes from the old one (podnet_guard). Nothing was changed. Run for all hosts "
+        "when they can be reached, or set podnet_force_limited: true if nothing uses the old "
+        "address any more"
+    )
 
 
 def _mtus(mtus: Mapping[str, int]) -> list[str]:

@@ -7,7 +7,17 @@ from ..backends.registry import BACKENDS
 from ..core.errors import PodnetError
 from ..core.host_view import HostView, Narrowest, narrowest
 from ..core.model import MULTICAST, Node, Plan, offset, pack, split_cidr
-from ..core.state import Chain, Link, Rule, State, make_rule, route_device
+from ..core.state import (
+    GUARD,
+    GUARD_HOOK,
+    Chain,
+    Link,
+    Rule,
+    State,
+    make_rule,
+    route_device,
+    used_sets,
+)
 from . import forwarding, neighbours
 
 #: The least MTU of a link that carries IPv6 (RFC 8200, section 5); IPv4's is 68, but 576 is what
@@ -99,13 +109,21 @@ def desired(plan: Plan, node: Node, host: HostView) -> State:
         carriers.update(one.device for one in host.underlay.values())
         state.sysctls.update(forwarding.wanted(carriers))
     state.secrets = backend.secrets(plan, node)
-    chains = _chains(plan, node)
+    chains = (*_guard(plan), *_masquerade(plan, node))
     if chains:
         state.tables[plan.name] = chains
+    for name in used_sets(chains):
+        addresses = (one.ip if name == "nodes4" else one.ip6 for one in plan.nodes.values())
+        state.members.update({(plan.name, one): name for one in addresses if one})
     return state
 
 
-def _chains(plan: Plan, node: Node) -> tuple[Chain, ...]:
+def _guard(plan: Plan) -> tuple[Chain, ...]:
+    rules = BACKENDS[plan.backend].guard(plan) if plan.guard else ()
+    return (Chain(GUARD, GUARD_HOOK, rules),) if rules else ()
+
+
+def _masquerade(plan: Plan, node: Node) -> tuple[Chain, ...]:
     if not plan.masquerade:
         return ()
     rules: list[Rule] = []

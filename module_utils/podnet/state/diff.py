@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from typing import Collection, Iterable
+from typing import Collection, Iterable, Mapping
 
 from ..backends.registry import KINDS, is_same_device
 from ..core.model import ROUTE_PROTOCOL
 from ..core.state import (
     BELOW,
     BRIDGE,
+    SETS,
     UNREAD,
     Accept,
     Chain,
@@ -28,6 +29,7 @@ from ..core.state import (
     Link,
     State,
     route_device,
+    used_sets,
 )
 from . import bridge_netfilter, forwarding, nft_rule
 
@@ -75,11 +77,13 @@ def changes(before: State, after: State) -> list[Change]:
     result += _entries(kept, after)
     result += _routes(kept, after)
     result += [one for one in _tables(kept, after) if one not in early]
+    result += _members(kept, after, remove=False)
     result += _accepts(kept, after)
     # Only now, because chains that drop see bridged packets, too, from here on.
     result += _modules(kept, after)
     result += _sysctls(kept, after, made, turn=LAST)
     result += _removals(_without_devices(kept, gone, routes=False), after)
+    result += _members(kept, after, remove=True)
     result += _downs(kept, after)
     for name in sorted(gone - doomed):
         result += _remove_link(name, before.links[name])
@@ -481,15 +485,17 @@ def full_name(table: str) -> str:
 def chain_text(table: str, chains: tuple[Chain, ...]) -> str:
     """Return a table as lines of nft(8), without the comments that identify rules."""
     full = full_name(table)
-    lines = []
+    lines = [f"table {full} set {name} {{ type {SETS[name]}; }}" for name in used_sets(chains)]
     for chain in chains:
         lines.append(f"table {full} chain {chain.name} {{ {chain.hook}; policy accept; }}")
         lines += [f"table {full} chain {chain.name} {rule.text}" for rule in chain.rules]
     return "\n".join(lines)
 
 
-def table_lines(table: str, chains: tuple[Chain, ...]) -> tuple[str, ...]:
-    """Return an nft script that replaces a table in one transaction.
+def table_lines(
+    table: str, chains: tuple[Chain, ...], members: Mapping[DeviceKey, str]
+) -> tuple[str, ...]:
+    """Return an nft script that replaces a table in one transaction; `members` are as in `State`.
 
     `add` before `delete` makes the deletion succeed where there is no table (nft(8)); packets
     never see the table missing, because nft -f is atomic.
@@ -498,6 +504,13 @@ def table_lines(table: str, chains: tuple[Chain, ...]) -> tuple[str, ...]:
     lines = [f"add table {full}", f"delete table {full}"]
     if chains:
         lines.append(f"table {full} {{")
+        for name in used_sets(chains):
+            lines += [f"  set {name} {{", f"    type {SETS[name]};"]
+            own = sorted(
+                one for (owner, one), kind in members.items() if (owner, kind) == (table, name)
+            )
+            lines += [f"    elements = {{ {', '.join(own)} }};"] if own else []
+            lines.append("  }")
         for chain in chains:
             lines.append(f"  chain {chain.name} {{")
             lines.append(f"    {chain.hook}; policy accept;")
@@ -535,17 +548,52 @@ def _are_alike(old: tuple[Chain, ...], new: tuple[Chain, ...]) -> bool:
 
 def _tables(before: State, after: State, family: str = "") -> list[Change]:
     result = []
-    for table in sorted(before.tables.keys() | after.tables.keys()):
-        if not table.startswith(family):
-            continue
-        old, new = before.tables.get(table, ()), after.tables.get(table, ())
-        if not _are_alike(old, new):
-            result.append(
-                Change(
-                    "nft", table_lines(table, new), chain_text(table, old), chain_text(table, new)
-                )
-            )
+    # Members that come are added by changes of their own (_members), in the same transaction.
+    stay = {key: name for key, name in after.members.items() if before.members.get(key) == name}
+    for table in _other_tables(before, after):
+        if table.startswith(family):
+            old, new = before.tables.get(table, ()), after.tables.get(table, ())
+            texts = chain_text(table, old), chain_text(table, new)
+            result.append(Change("nft", table_lines(table, new, stay), *texts))
     return result
+
+
+def _other_tables(before: State, after: State) -> list[str]:
+    """Return the tables whose chains differ; each is replaced as a whole."""
+    return [
+        table
+        for table in sorted(before.tables.keys() | after.tables.keys())
+        if not _are_alike(before.tables.get(table, ()), after.tables.get(table, ()))
+    ]
+
+
+def _members(before: State, after: State, *, remove: bool) -> list[Change]:
+    """Return the changes of sets: what comes; or, with `remove`, what goes.
+
+    So a peer's new address is in before its old one is out. Those that go with a table that is
+    replaced need no command, and are told with those that come.
+    """
+    other = _other_tables(before, after)
+    result = []
+    for (table, element), name in (before if remove else after).members.items():
+        if (after if remove else before).members.get((table, element)) != name:
+            verb = "delete" if remove else "add"
+            change = _member(table, element, name, verb)
+            if not (remove and table in other):
+                result.append(change)
+    if not remove:
+        result += [
+            _member(table, element, name, "delete")._replace(lines=())
+            for (table, element), name in before.members.items()
+            if table in other and after.members.get((table, element)) != name
+        ]
+    return result
+
+
+def _member(table: str, element: str, name: str, verb: str) -> Change:
+    text = f"table {full_name(table)} set {name} element {element}"
+    line = f"{verb} element {full_name(table)} {name} {{ {element} }}"
+    return Change("nft", (line,), *((text, "") if verb == "delete" else ("", text)))
 
 
 def _accepts(before: State, after: State) -> list[Change]:

@@ -11,13 +11,27 @@ from typing import Any, Sequence
 _VERDICTS = ("accept", "drop", "return", "continue")
 
 
+#: What else stands on the left of a match -> what nft's JSON has there.
+_LEFT = {
+    "meta pkttype": {"meta": {"key": "pkttype"}},
+    "meta nfproto": {"meta": {"key": "nfproto"}},
+    "udp dport": {"payload": {"protocol": "udp", "field": "dport"}},
+    "@th,96,24": {"payload": {"base": "th", "offset": 96, "len": 24}},
+    "fib daddr type": {"fib": {"result": "type", "flags": ["daddr"]}},
+}
+
+
+_NUMBERS = ("udp dport", "@th,96,24")
+
+
 def are_alike(one: str, other: str) -> bool:
     """Whether two rules are the same; the elements of a set stand in any order."""
     return one == other or _in_order(one) == _in_order(other)
 
 
 def _in_order(rule: str) -> str:
-    head, brace, rest = rule.partition("{ ")
+    # nft's JSON has no quotes around names.
+    head, brace, rest = rule.replace('"', "").partition("{ ")
     body, end, tail = rest.partition(" }")
     return head + brace + ", ".join(sorted(body.split(", "))) + end + tail
 
@@ -35,17 +49,17 @@ def _statement(part: Any) -> str | None:
     if not isinstance(part, dict) or len(part) != 1:
         return None
     ((kind, body),) = part.items()
-    if kind in _VERDICTS:
-        return str(kind)
+    if kind in _VERDICTS or (kind == "counter" and not isinstance(body, str)):
+        return str(kind)  # whatever a counter has counted
     if kind == "masquerade":
         return _masquerade(body)
     if kind in ("match", "mangle") and isinstance(body, dict):
         left = _left(body.get("left", body.get("key")))
-        right = _right(body.get("right", body.get("value")))
-        if left is None:  # nothing that podnet ever asks for
-            return f"[{kind}]"
-        sign = {"==": "", "in": "", None: "set "}.get(body.get("op"), f"{body.get('op')} ")
-        return None if right is None else f"{left} {sign}{right}"
+        right = _right(body.get("right", body.get("value")), number=left in _NUMBERS)
+        if left is not None:
+            sign = {"==": "", "in": "", None: "set "}.get(body.get("op"), f"{body.get('op')} ")
+            return None if right is None else f"{left} {sign}{right}"
+    # Nothing that podnet ever asks for.
     return f"[{kind}]"
 
 
@@ -66,12 +80,14 @@ def _left(side: Any) -> str | None:
         return f"{payload.get('protocol')} {payload['field']}"
     if isinstance(meta, dict) and meta.get("key") in ("iifname", "oifname"):
         return str(meta["key"])
-    return "meta pkttype" if meta == {"key": "pkttype"} else None
+    return next((text for text, one in _LEFT.items() if side == one), None)
 
 
-def _right(side: Any) -> str | None:
+def _right(side: Any, *, number: bool) -> str | None:
     if isinstance(side, str):
         return side
+    if number and isinstance(side, int) and not isinstance(side, bool):
+        return str(side)
     if not isinstance(side, dict) or len(side) != 1:
         return None
     ((kind, body),) = side.items()

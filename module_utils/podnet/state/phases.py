@@ -8,10 +8,21 @@ after any phase, and a host may boot into its state.
 
 from __future__ import annotations
 
+import re
 from itertools import count
 
-from ..backends.registry import is_same_device
-from ..core.state import BELOW, BRIDGE, Chain, DeviceKey, State, make_rule
+from ..backends.registry import KINDS, MAIN_KINDS, is_same_device
+from ..core.model import is_address
+from ..core.state import (
+    BELOW,
+    BRIDGE,
+    Chain,
+    DeviceKey,
+    State,
+    guard_of,
+    make_rule,
+    used_sets,
+)
 from . import forwarding
 from .diff import rename_device
 
@@ -26,14 +37,17 @@ RP_FILTER = "net.ipv4.conf.all.rp_filter"
 ASIDE = "podnet-old"
 
 
-def target(before: State, final: State, phase: str, strict: bool, held: str = "") -> State:
+def target(
+    before: State, final: State, phase: str, strict: bool, held: str = "", *, late: bool = False
+) -> State:
     """Return the state that `phase` ends in.
 
     `before` is what the host has of ours, `final` what it must have in the end. `strict` tells
     that the host drops packets that come in where replies would not go out (rp_filter=1,
     RFC 3704): then it must be loose (2) while the two directions of a pair may differ. `held` is
     the MAC of the backend's device that peers use, if the plan wants another one, else ""
-    (adopt.held_mac).
+    (adopt.held_mac). `late`: devices keep their options in `prepare`, because their packets would
+    come from another address, which no guard of a peer's knows before the end of that phase.
     """
     if phase in (COMMIT, ALL):
         return final
@@ -52,6 +66,8 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
         elif is_same_device(link, wanted):
             # A larger MTU only in `commit`, when all hosts are ready for it; a smaller one at once.
             result.links[name] = wanted._replace(mtu=min(link.mtu, wanted.mtu))
+            if late and phase == PREPARE:
+                result.links[name] = result.links[name]._replace(options=link.options)
             if held and link.mac == held and link.kind != BRIDGE:
                 # Peers change to the new MAC one by one, so until `commit` the device takes packets
                 # for both.
@@ -69,6 +85,7 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
     # them on, so the tables that let a device take packets for two MACs stay until `commit`.
     transient = {one: chains for one, chains in before.tables.items() if one.startswith("netdev ")}
     result.tables = {**transient, **result.tables}
+    _keep_guard(before, result)
     result.leftovers = {what: one for what, one in before.leftovers.items() if not one.first}
     kept = {one: have for one, have in before.accepts.items() if not one.rule.endswith(BELOW)}
     result.accepts = {**kept, **final.accepts}
@@ -82,6 +99,46 @@ def target(before: State, final: State, phase: str, strict: bool, held: str = ""
     if strict or RP_FILTER in final.sysctls:
         result.sysctls[RP_FILTER] = "2"
     return result
+
+
+def _keep_guard(before: State, result: State) -> None:
+    """Let the guards of `result` accept what those of `before` do: peers may be a phase behind."""
+    for table, chains in result.tables.items():
+        new, old = guard_of(chains), guard_of(before.tables.get(table, ()))
+        if new is None:
+            continue
+        # Only what podnet has written, as it has written it.
+        kept = [
+            one
+            for one in (old.rules if old else ())
+            if one not in new.rules and make_rule(one.text, one.tag.rpartition(" [")[0]) == one
+        ]
+        merged = new._replace(rules=(*new.rules, *kept))
+        result.tables[table] = tuple(merged if one is new else one for one in chains)
+        sets = used_sets(result.tables[table])
+        known = {
+            **{(table, one): "nodes6" if ":" in one else "nodes4" for one in _remotes(before)},
+            **{key: name for key, name in before.members.items() if key[0] == table},
+        }
+        known = {key: name for key, name in known.items() if name in sets}
+        result.members = {**known, **result.members}
+
+
+def _remotes(before: State) -> list[str]:
+    """Return the addresses that packets may come from, by the entries for peers and the boot files.
+
+    A network that had no guard has no others. Where an earlier run, or a boot, was stopped, the
+    kernel may lack what the boot files have, or have the entries of a later state.
+    """
+    found = []
+    for (device, _mac), entry in before.entries.items():
+        kind = KINDS[before.links[device].kind]
+        # Peers of a kind without MACs prove who they are.
+        found += [kind.remote(one) for one in entry.split(",")] if kind.has_mac else []
+    texts = [before.boot.get(kind.boot_file, "") for kind in MAIN_KINDS.values() if kind.has_mac]
+    texts += re.findall(r"elements = \{(.*)\}", before.boot.get("tables.nft", ""))
+    words = " ".join(texts).replace(",", " ").split()
+    return found + [one for one in words if is_address(one)]
 
 
 def _keep_entries(before: State, result: State, moves: dict[str, str], phase: str) -> None:

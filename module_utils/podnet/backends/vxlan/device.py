@@ -100,6 +100,10 @@ class VxlanDevice(DeviceKind):
         learning = bool(data.get("learning", False))
         return Options(data.get("id", 0), data.get("port", 0), local, learning).text()
 
+    def source(self, options: str) -> str:
+        """Return `local`."""
+        return Options.read(options).local
+
     def own_options(self, device: str, tools: HostTools) -> str:
         """Return TX_CHECKSUM, "" where there is no ethtool."""
         try:

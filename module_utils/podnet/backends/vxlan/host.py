@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ...core.host_view import HostView
 from ...core.model import Node, Plan, is_int, is_interface_name, split_cidr
-from ...core.state import Link, State
+from ...core.state import Link, Rule, State, make_rule
 from ..base import Backend, Settings
 from ..host_gw.host import HostGateway
 from .device import VARIABLE, Options
@@ -99,6 +99,30 @@ class Vxlan(Backend):
                 # over another one, the VTEP's address needs a route of its own.
                 state.routes[f"{vtep}/128"] = f"dev {device}"
             state.routes[subnet] = f"via {vtep} dev {device} onlink"
+
+    def guard(self, plan: Plan) -> tuple[Rule, ...]:
+        """Drop what is for this network's VNI and has no node's address as its source.
+
+        A device takes packets at every address of the host, at broadcast and multicast ones, too,
+        and only in the family of its own address. Other networks may use the same port: what is
+        readable as another VNI is left to them. A fragment too short to hold a VNI counts as ours:
+        where nothing tracks connections, fragments are put together only after this chain.
+        Nodes are never behind the pods' bridge, nor behind lo: whoever sends from there, a pod or a
+        process of the host, may not take a node's address.
+        """
+        family = plan.underlay
+        ip, at = "ip" if family == 4 else "ip6", f"udp dport {plan.settings['port']}"
+        # As nft prints it, so that a rule which is read back can be written again.
+        bridge = plan.bridge if plan.bridge[0].isalpha() else f'"{plan.bridge}"'
+        inside = ", ".join(sorted([bridge, "lo"]))
+        ours = f"meta nfproto ipv{family} {at}"
+        return (
+            make_rule(
+                f"{at} iifname != {{ {inside} }} {ip} saddr @nodes{family} accept", "from a node"
+            ),
+            make_rule(f"{ours} @th,96,24 != {plan.settings['vni']} accept", "of another VNI"),
+            make_rule(f"{ours} fib daddr type != unicast counter drop", "from no node of the plan"),
+        )
 
     def is_direct(self, plan: Plan, node: Node, host: HostView, peer: Node) -> bool:
         """Whether plain routes reach all of the peer's subnets, so that VXLAN is not needed."""
