@@ -37,7 +37,7 @@ def results(
 
     `moment` is the time of the run in seconds since 1970.
     """
-    seen = matrix.Seen.of(document, made, probed)
+    seen = matrix.Gathered.of(document, made, probed)
     asked = [one for one in _asked(seen) if one["word"] != "?"]
     failed = [one for one in asked if one["word"] != verdict.OK]
     return {
@@ -62,7 +62,7 @@ def results(
     }
 
 
-def _asked(seen: matrix.Seen) -> list[dict[str, Any]]:
+def _asked(seen: matrix.Gathered) -> list[dict[str, Any]]:
     """Return what was asked, an entry for each sender, receiver and family."""
     found = []
     for source in seen.hosts:

@@ -78,7 +78,7 @@ def report(
     ``state=present`` and ``state=probed`` (None where a host gave none). `suspect` is what to say
     where ICMP passes and TCP does not (Planner.suspect).
     """
-    seen = Seen.of(document, made, probed)
+    seen = Gathered.of(document, made, probed)
     hosts, targets, absent, cells = seen.hosts, seen.targets, seen.absent, seen.cells
     lines = [_headline(document, hosts, targets)]
     if any("peers" in (probed.get(host) or {}) for host in hosts):
@@ -138,7 +138,7 @@ def _why_not(made: Any, probed: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Gathered:
     """All results, sorted.
 
     `hosts` are those of the run that are in the plan. `targets` is what `pods` returns. `absent`
@@ -155,7 +155,7 @@ class Seen:
     @classmethod
     def of(
         cls, document: Mapping[str, Any], made: Mapping[str, Any], probed: Mapping[str, Any]
-    ) -> Seen:
+    ) -> Gathered:
         """Sort the results of all hosts; the arguments are those of `report`."""
         hosts = [host for host in made if host in _names(document)]
         absent = {one: reason for one in hosts if (reason := _why_not(made[one], probed.get(one)))}
@@ -217,7 +217,7 @@ def _headline(document: Mapping[str, Any], hosts: Sequence[str], targets: Mappin
     )
 
 
-def _table(hosts: Sequence[str], seen: Seen) -> list[str]:
+def _table(hosts: Sequence[str], seen: Gathered) -> list[str]:
     rows = [["from", "to:", *hosts, "gateway", "outside"]]
     for source in hosts:
         for kind in ("pod", "host"):
@@ -244,7 +244,7 @@ def _table(hosts: Sequence[str], seen: Seen) -> list[str]:
     return lines
 
 
-def _edge(source: str, kind: str, seen: Seen) -> list[str]:
+def _edge(source: str, kind: str, seen: Gathered) -> list[str]:
     """Return the cells for the pod's gateway and the outside."""
     if kind == "host":
         return ["-", "-"]
@@ -278,7 +278,7 @@ class _Fault(NamedTuple):
     what: str
 
 
-def _sentences(seen: Seen) -> list[str]:
+def _sentences(seen: Gathered) -> list[str]:
     """Return a line for each direction and reason; senders and families that fail alike share it.
 
     A line names the direction, who sends (pod, host), and the family. A host that fails alike with
