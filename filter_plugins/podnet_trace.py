@@ -1,6 +1,6 @@
 # Copyright: podnet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters for trace.yml: which hosts are on the way, what they are asked, what they say together."""
+"""Filters for trace.yml: who is on the way, what they are asked, and what they say together."""
 
 from __future__ import annotations
 

@@ -133,9 +133,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             raise PodnetError(f"{key}: {error}") from error
     if (":" in options["local"]) != (":" in options["remote"]):
         raise PodnetError("local, remote: one is IPv4 and the other IPv6")
-    found = trace.look(
-        plan, options["node"], options["local"], options["remote"], options["role"]
-    )
+    found = trace.look(plan, options["node"], options["local"], options["remote"], options["role"])
     return {"changed": False, **found}
 
 

@@ -271,7 +271,7 @@ class DeviceKind(ABC):
 
     @abstractmethod
     def envelope(self, options: str) -> str:
-        """Return what receivers tell the device's packets by, besides addresses: UDP port and so on."""
+        """Return by what receivers know the device's packets, besides addresses."""
 
     def session(self, key: DeviceKey, tools: HostTools) -> tuple[str, bool]:
         """Return (what the device knows of its contact with an entry's peer, whether it has any).

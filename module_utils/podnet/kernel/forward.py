@@ -71,7 +71,11 @@ def passed(name: str, hook: str) -> list[Forwarder]:
     for table, bases in _tables(name, _AROUND[hook]).items():
         family = table.partition(" ")[0]
         tool = _IPTABLES_NFT.get(table, "")
-        if tool and base in bases and _read_iptables(tool, _FAMILIES[family], name, {}, chains, base):
+        if (
+            tool
+            and base in bases
+            and _read_iptables(tool, _FAMILIES[family], name, {}, chains, base=base)
+        ):
             bases.pop(base)
         argv = ["nft", "-j", "list", "table", *table.split(" ")]
         result = run(argv) if bases else None
@@ -84,7 +88,7 @@ def passed(name: str, hook: str) -> list[Forwarder]:
     for number, (program, usual, tables) in LEGACY.items():
         if "filter" in _text(tables).split():
             legacy = legacy_program(program, usual)
-            _read_iptables(legacy, (number,), name, {}, chains, base)
+            _read_iptables(legacy, (number,), name, {}, chains, base=base)
     return chains
 
 
@@ -119,7 +123,7 @@ def _tables(name: str, hooks: Sequence[str] = ()) -> dict[str, dict[str, bool]]:
         if (
             words[0] in _FAMILIES
             and chain.get("type") == "filter"
-            and chain.get("hook") in (_HOOKS.get(words[0], _IP_HOOKS) if not hooks else hooks)
+            and chain.get("hook") in (hooks or _HOOKS.get(words[0], _IP_HOOKS))
             and not (hooks and words[0] == "bridge")
             and words[:2] != ["inet", name]
             and (hooks or words[:2] != ["inet", "firewalld"])
@@ -136,6 +140,7 @@ def _read_iptables(
     name: str,
     accepts: dict[Accept, tuple[int, ...]],
     chains: list[Forwarder],
+    *,
     base: str = "FORWARD",
 ) -> bool:
     """Add to `accepts` and `chains` what `tool` prints of `base`; return whether it worked."""

@@ -6,90 +6,29 @@ The facts are JSON types, so that a test can keep those of a real host in a file
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, NamedTuple, Sequence
+import time
+from typing import Any, Sequence
 
 from ..backends.registry import BACKENDS, KINDS
 from ..core import schema
 from ..core.errors import PodnetError
 from ..core.host_view import HostView, view_to_plain
-from ..core.model import Node, Plan, is_inside, offset, split_cidr
+from ..core.model import Node, Plan
 from ..core.state import State
 from ..firewall.passage import verdicts
 from ..firewall.policy import Traffic, captures
 from ..firewall.walk import Packet, addresses
 from ..keep import record_file
 from ..state.planned_way import planned_route, wanted
-from . import forward, pods
+from . import forward
 from . import observe as eyes
 from . import policy as rules
 from . import underlay as ways
+from .find_pod import FoundPod
 from .run import TOOLS, read_json, run
 
-#: Where a named namespace lies (ip-netns(8)).
-_NAMED = "/run/netns"
 
-
-class Pod(NamedTuple):
-    """A pod of this host, or an address that stands for one: then `namespace` is "".
-
-    `device` is the pod's own end of the veth pair, `host_end` the other one ("" if not found).
-    """
-
-    address: str
-    namespace: str = ""
-    device: str = ""
-    host_end: str = ""
-
-
-def find_pod(plan: Plan, node: Node, family: int, which: str = "") -> Pod:
-    """Return a pod of this host: the one with the address or in the namespace `which`, or any.
-
-    Where no pod has that address, or the host has none, the address alone is returned, in the
-    latter case the last of the node's subnet. Raises PodnetError for a namespace that is not there.
-    """
-    subnet = node.subnet if family == 4 else node.subnet6
-    bits = 32 if family == 4 else 128
-    by_address = ":" in which or "." in which
-    if which and not by_address and not Path(_NAMED, which).exists():
-        raise PodnetError(
-            f"{node.name}: no network namespace {which!r} on the host (ip netns lists them): name "
-            "one of them, or an address of a pod"
-        )
-    links = {str(one["ifindex"]): one for one in eyes.read_links()}
-    found: list[Pod] = []
-    for path, link in pods.everywhere():
-        held = [str(one.get("local", "")) for one in link.get("addr_info", ())]
-        for address in held:
-            if not address or (":" in address) != (family == 6) or address.startswith("fe80"):
-                continue
-            if by_address and address != which:
-                continue
-            if not by_address and not is_inside(f"{address}/{bits}", subnet or "::/0"):
-                continue
-            if which and not by_address and path != f"{_NAMED}/{which}":
-                continue
-            outer = links.get(str(link.get("link_index", "")), {})
-            host_end = str(outer.get("ifname", "")) if "link_netnsid" in outer else ""
-            found.append(Pod(address, path, str(link["ifname"]), host_end))
-    found.sort(key=lambda one: ("podnet-probe-" in one.namespace, one.namespace))
-    if found:
-        return found[0]
-    if which and not by_address:
-        raise PodnetError(
-            f"{node.name}: namespace {which} has no address of {subnet or 'that family'}; is it a "
-            "pod of this network? playbooks/site.yml attaches endpoints again"
-        )
-    return Pod(which or _last(subnet))
-
-
-def _last(subnet: str) -> str:
-    base, length = split_cidr(subnet)
-    bits = (128 if ":" in base else 32) - length
-    return offset(base, (1 << min(bits, 16)) - 2)
-
-
-def read(plan: Plan, node: Node, pod: Pod, remote: str, role: str) -> dict[str, Any]:
+def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[str, Any]:
     """Return what decides how packets go from `pod` to `remote` and back on this host.
 
     `role` is "from" on the host of the one who asks, "to" on that of the one who answers.
@@ -125,16 +64,18 @@ def read(plan: Plan, node: Node, pod: Pod, remote: str, role: str) -> dict[str, 
             "in": _lookup(family, f"route get {remote}", remote),
         },
         "rules": _rules(plan, family, pod.address, remote, carrier),
-        "neighbour": _neighbours(family, gateway or remote, device),
-        "pod_neighbour": _neighbours(family, pod.address, plan.bridge),
+        "neighbour": _neighbours(gateway or remote, device),
+        "pod_neighbour": _neighbours(pod.address, plan.bridge),
     }
-    facts["outer"] = _outer(plan, node, facts, final, by_name, device, gateway or remote)
+    facts["outer"] = _outer(
+        plan, node, facts, final, links=by_name, device=device, gateway=gateway or remote
+    )
     facts["ports"] = _bridge(["-d", "link", "show"], pod.host_end)
     mac = _mac(facts)
     facts["fdb"] = [
         one
         for one in _bridge(["fdb", "show", "br"], plan.bridge)
-        if one.get("mac") == mac and not one.get("state") == "permanent"
+        if one.get("mac") == mac and one.get("state") != "permanent"
     ]
     named = {plan.bridge, carrier, device, pod.host_end, facts["outer"]["device"]}
     named |= set(final.links)
@@ -152,9 +93,7 @@ def read(plan: Plan, node: Node, pod: Pod, remote: str, role: str) -> dict[str, 
     return facts
 
 
-def _view(
-    plan: Plan, node: Node, links: Sequence[dict[str, Any]]
-) -> tuple[HostView | None, str]:
+def _view(plan: Plan, node: Node, links: Sequence[dict[str, Any]]) -> tuple[HostView | None, str]:
     known = record_file.load(plan.name)
     ours = eyes.owned_links(list(links), plan.name, known.devices if known else [])
     ours |= {one["ifname"] for one in links if str(one.get("ifalias", "")).startswith("podnet:")}
@@ -231,8 +170,7 @@ def _gateway(answer: dict[str, Any]) -> str:
     return str(answer.get("gateway") or answer.get("via", {}).get("host") or "")
 
 
-def _neighbours(family: int, address: str, device: str) -> list[dict[str, Any]]:
-    # A gateway may be of another family than the packet.
+def _neighbours(address: str, device: str) -> list[dict[str, Any]]:
     family = 6 if ":" in address else 4
     if not device:
         return []
@@ -240,9 +178,15 @@ def _neighbours(family: int, address: str, device: str) -> list[dict[str, Any]]:
     return read_json(argv, schema.neighbour, may_fail=True)
 
 
-def _pod(pod: Pod, remote: str, family: int) -> dict[str, Any]:
+def _pod(pod: FoundPod, remote: str, family: int) -> dict[str, Any]:
     """Return what a pod itself knows; "namespace" is "" where an address stands for a pod."""
-    found: dict[str, Any] = {**pod._asdict(), "link": None, "answer": None, "error": "", "entry": ""}
+    found: dict[str, Any] = {
+        **pod._asdict(),
+        "link": None,
+        "answer": None,
+        "error": "",
+        "entry": "",
+    }
     found["neighbour"], found["disabled6"] = [], ""
     if not pod.namespace:
         return found
@@ -253,9 +197,7 @@ def _pod(pod: Pod, remote: str, family: int) -> dict[str, Any]:
     found["answer"], found["error"] = _one([*inside, f"-{family}", *asked])
     if found["answer"]:
         gateway = _gateway(found["answer"]) or remote
-        entry, _error = _one(
-            [*inside, "-N", f"-{family}", "route", "get", "fibmatch", *asked[2:]]
-        )
+        entry, _error = _one([*inside, "-N", f"-{family}", "route", "get", "fibmatch", *asked[2:]])
         if entry:
             found["entry"] = " ".join(eyes.parse_route(entry)).strip()
         device = str(found["answer"].get("dev", ""))
@@ -287,6 +229,7 @@ def _outer(
     node: Node,
     facts: dict[str, Any],
     final: State,
+    *,
     links: dict[str, dict[str, Any]],
     device: str,
     gateway: str,
@@ -339,9 +282,7 @@ def _outer(
         answer = found["lookup"]["answer"] or {}
         found["device"] = str(answer.get("dev", ""))
         if found["device"]:
-            found["neighbour"] = _neighbours(
-                family, _gateway(answer) or remote, found["device"]
-            )
+            found["neighbour"] = _neighbours(_gateway(answer) or remote, found["device"])
     return found
 
 
@@ -371,16 +312,14 @@ def _sysctls(family: int, links: Sequence[str] | dict[str, Any]) -> dict[str, st
     return eyes.read_sysctls(keys)
 
 
-def _firewall(
-    plan: Plan, facts: dict[str, Any], final: State
-) -> dict[str, list[dict[str, Any]]]:
+def _firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list[dict[str, Any]]]:
     """Return what chains do to the packet (out, in), and to what wraps it (output, input)."""
     local, remote = addresses(facts["local"]), addresses(facts["remote"])
-    cluster = addresses((plan.cluster_cidr if facts["family"] == 4 else plan.cluster_cidr6))
+    cluster = addresses(plan.cluster_cidr if facts["family"] == 4 else plan.cluster_cidr6)
     carrier = str((facts["out"]["answer"] or {}).get("dev") or facts["carrier"])
     states = ("new", "established") if facts["role"] == "from" else ("established", "new")
     chains = forward.passed(plan.name, "forward")
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for key, state, way in (
         ("out", states[0], (plan.bridge, carrier, local, remote)),
         ("in", states[1], (facts["carrier"], plan.bridge, remote, local)),
@@ -389,7 +328,8 @@ def _firewall(
             # Pods of one bridge: no packet is forwarded.
             found[key] = []
             continue
-        packets = [Packet(*way, one, state, cluster) for one in ("tcp", "udp", "icmp")]
+        packet = Packet(way[0], way[1], way[2], way[3], "tcp", state, cluster)
+        packets = [packet._replace(protocol=one) for one in ("tcp", "udp", "icmp")]
         found[key] = verdicts(chains, packets)
     found["input"], found["output"] = [], []
     outer = facts["outer"]
@@ -405,6 +345,22 @@ def _firewall(
         packet = packet._replace(iif=outer["device"], source=ends[1], destination=ends[0])
         found["input"] = verdicts(forward.passed(plan.name, "input"), [packet])
     return found
+
+
+#: Seconds: the kernel first waits 5 for somebody else to confirm a neighbour, then asks 3 times
+#: (delay_first_probe_time, ucast_solicit, retrans_time_ms in ip-sysctl).
+_SETTLED = 10.0
+
+
+def settle(device: str, address: str) -> None:
+    """Wait until the kernel knows whether a neighbour is there, if it is about to find out."""
+    deadline = time.monotonic() + _SETTLED
+    while time.monotonic() < deadline:
+        found = _neighbours(address, device)
+        states = {str(state) for one in found for state in one.get("state", ())}
+        if not states & {"DELAY", "PROBE", "INCOMPLETE"}:
+            return
+        time.sleep(0.5)
 
 
 def counters(names: Sequence[str]) -> dict[str, int]:

@@ -143,7 +143,9 @@ def questions(found: Mapping[str, Any], pods: Mapping[str, Any]) -> dict[str, li
 
 def _not_asked(host: str, result: Any) -> str:
     if not isinstance(result, Mapping) or result.get("skipped"):
-        return f"{host} is on the way and not in this run; run without --limit, or with {host} in it"
+        return (
+            f"{host} is on the way and not in this run; run without --limit, or with {host} in it"
+        )
     said = " ".join(str(result.get("msg", "")).split())
     if result.get("unreachable"):
         return f"{host} is on the way and does not answer Ansible: {said}"
@@ -155,7 +157,7 @@ class Leg(NamedTuple):
 
     host: str
     title: str
-    hops: Sequence[Mapping[str, str]]
+    hops: Sequence[Mapping[str, Any]]
     missing: str = ""
 
 
@@ -172,7 +174,7 @@ def report(
     """
     there, back = _legs(found, asked, results)
     ends = _ends(found, asked)
-    cause = _cause(there, back)
+    cause = _cause(there, back) or _silent_node(document, found, asked, results)
     sentence, broken = _verdict(found, ends, [*there, *back], cause, results)
     lines = [_headline(document, found, ends)]
     for title, legs in (("There", there), ("And back", back)):
@@ -252,20 +254,62 @@ def _cause(there: Sequence[Leg], back: Sequence[Leg]) -> dict[str, str]:
     direction, leg, hop = faults[0]
     by_key = {one["key"]: one for one in leg.hops}
     for _step in leg.hops:
-        reason = by_key.get(str(hop.get("because", "")), {})
-        if not reason.get("fault"):
+        reasons = [by_key[one] for one in hop.get("because", ()) if one in by_key]
+        reason = next((one for one in reasons if one.get("fault")), None)
+        if reason is None:
             break
         hop = reason
     kept = {key: str(hop.get(key, "")) for key in ("key", "answer", "plan", "fault", "mend")}
     return {"host": leg.host, "direction": direction, **kept}
 
 
-def _pings(found: Mapping[str, Any], results: Mapping[str, Sequence[Any]]) -> list[Mapping[str, Any]]:
+def _silent_node(
+    document: Mapping[str, Any],
+    found: Mapping[str, Any],
+    asked: Mapping[str, Sequence[Mapping[str, str]]],
+    results: Mapping[str, Sequence[Any]],
+) -> dict[str, str]:
+    """Return the other node as the cause if it answers neither Ansible nor a ping of the source's.
+
+    The source's kernel may take a node for reachable for half a minute after it is gone.
+    """
+    host, source = str(found["target"]["host"]), str(found["source"]["host"])
+    end = _answer(host, "to", asked, results)
+    if not isinstance(end, Mapping) or not end.get("unreachable"):
+        return {}
+    node = _node(document, host)
+    silent = [
+        one
+        for one in _probed(source, results, "host")
+        if not one["ok"] and one["to"] in (node.get("ip"), node.get("ip6"))
+    ]
+    if not silent:
+        return {}
+    return {
+        "host": source,
+        "direction": "there",
+        "key": "underlay",
+        "answer": str(silent[0]["error"] or "no reply"),
+        "plan": "",
+        "fault": f"{host} answers neither ping at {silent[0]['to']} nor Ansible",
+        "mend": f"bring {host} back, or its way to the other nodes",
+    }
+
+
+def _pings(
+    found: Mapping[str, Any], results: Mapping[str, Sequence[Any]]
+) -> list[Mapping[str, Any]]:
     """Return the probes that the source pod has sent to the other end."""
-    answers = results.get(str(found["source"]["host"])) or ()
+    return _probed(str(found["source"]["host"]), results, "pod")
+
+
+def _probed(
+    host: str, results: Mapping[str, Sequence[Any]], sender: str
+) -> list[Mapping[str, Any]]:
+    answers = results.get(host) or ()
     first = answers[0] if answers else None
     facts = first.get("facts", {}) if isinstance(first, Mapping) else {}
-    return [one for one in facts.get("probes", ()) if one["from"] == "pod"]
+    return [one for one in facts.get("probes", ()) if one["from"] == sender]
 
 
 def _verdict(
@@ -279,7 +323,10 @@ def _verdict(
     if cause:
         way_ = "on the way there" if cause["direction"] == "there" else "on the way back"
         mend = f" To mend it: {cause['mend']}." if cause["mend"] else ""
-        return f"It breaks on {cause['host']}, {way_}, at {cause['key']}: {cause['fault']}.{mend}", True
+        return (
+            f"It breaks on {cause['host']}, {way_}, at {cause['key']}: {cause['fault']}.{mend}",
+            True,
+        )
     missing = [leg.missing for leg in legs if leg.missing]
     if missing:
         return f"No hop that could be asked breaks it, but not all could: {missing[0]}", True
@@ -287,7 +334,10 @@ def _verdict(
     silent = [one for one in pings if not one["ok"]]
     if not silent:
         proof = f"; {len(pings)} of {len(pings)} echoes came back" if pings else ""
-        return f"Nothing breaks: packets from {ends[0]} reach {ends[1]}, and answers come back{proof}.", False
+        return (
+            f"Nothing breaks: {ends[0]} reaches {ends[1]}, and answers find the way back{proof}.",
+            False,
+        )
     said = f"{silent[0]['error'] or 'no reply'}"
     if silent[0].get("router"):
         said += f", says {silent[0]['router']}"
@@ -295,12 +345,12 @@ def _verdict(
     rest = (
         "It may not answer ping."
         if found["target"]["kind"] != "pod"
-        else "Either it does not answer ping (playbooks/verify.yml asks by UDP and TCP), or what lies "
-        "between the nodes drops the packets: a switch, a router, a security group."
+        else "Either it does not answer ping (playbooks/verify.yml asks by UDP and TCP), or what "
+        "lies between the nodes drops the packets: a switch, a router, a security group."
     )
     sentence = (
-        f"No hop breaks it on the hosts, but {ends[1]} does not answer echoes of {sizes} bytes from "
-        f"{ends[0]} ({said}). {rest}"
+        f"No hop on the hosts breaks it, but {ends[1]} does not answer echoes of {sizes} bytes "
+        f"from {ends[0]} ({said}). {rest}"
     )
     return sentence, found["target"]["kind"] == "pod"
 

@@ -14,9 +14,9 @@ class Hop(NamedTuple):
 
     `key` names it, `question` is what the kernel was asked and `answer` what it said, `plan` what
     the plan wants ("" where it wants nothing, or the same). With a `fault` the packet breaks here;
-    `mend` is the command or variable that mends it. `because` is the key of another hop of the same
-    leg: if that one has a fault, it is the reason for this one's. `note` is worth knowing, and no
-    fault. `partial`: small packets pass all the same.
+    `mend` is the command or variable that mends it. `because` are keys of other hops of the same
+    leg: the first of them that has a fault is the reason for this one's. `note` is worth knowing,
+    and no fault. `partial`: small packets pass all the same.
     """
 
     key: str
@@ -25,14 +25,14 @@ class Hop(NamedTuple):
     plan: str = ""
     fault: str = ""
     mend: str = ""
-    because: str = ""
+    because: tuple[str, ...] = ()
     note: str = ""
     partial: bool = False
 
 
 @dataclass
 class Scene:
-    """What is known of a host: the plan, what it must have (`final`), and `facts` (kernel/trace.py).
+    """What is known of a host: the plan, what it must have (`final`), `facts` (kernel/trace.py).
 
     `peer` is the node that owns the remote address, None for an address outside.
     """
@@ -79,6 +79,17 @@ class Scene:
         """The length of an address of the packet's family."""
         return 32 if self.family == 4 else 128
 
+    @property
+    def out_device(self) -> str:
+        """The device by which the kernel would send to the other end, "" for none."""
+        return str((self.facts["out"]["answer"] or {}).get("dev", ""))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the packets to `local` are the host's own: no pod's address."""
+        answer = (self.facts["in"] or {}).get("answer") or {}
+        return str(answer.get("type", "unicast")) == "local"
+
     def link(self, name: str) -> Mapping[str, Any] | None:
         """Return a device of the host, None if it has none of that name."""
         found: Mapping[str, Any] | None = self.facts["links"].get(name)
@@ -113,6 +124,11 @@ class Scene:
         self.hops += [one for one in hops if one is not None]
 
 
+def is_off(link: Mapping[str, Any] | None) -> bool:
+    """Whether a device is there and set down."""
+    return link is not None and "UP" not in link.get("flags", ())
+
+
 def is_up(link: Mapping[str, Any] | None) -> bool:
     """Whether a device is there, set up, and has a carrier."""
     flags = link.get("flags", ()) if link else ()
@@ -140,3 +156,14 @@ def neighbour_text(address: str, entries: Any) -> tuple[str, str, str]:
     mac = str(one.get("lladdr", ""))
     where = f" is at {mac}" if mac else ": no MAC"
     return f"{address}{where} ({state or 'no state'})", mac, state
+
+
+def ipv6_off(scene: Scene, device: str) -> tuple[str, str] | None:
+    """Return (fault, what mends it) where IPv6 is off on a device and the packet is IPv6."""
+    key = f"net.ipv6.conf.{device.replace('.', '/')}.disable_ipv6"
+    if scene.family != 6 or scene.sysctl(key) != "1":
+        return None
+    return (
+        f"IPv6 is off on {device} ({key}=1)",
+        f"{scene.on_host(f'sysctl -w {key}=0')}; then {scene.repair()}",
+    )

@@ -1,4 +1,4 @@
-"""Judge what was read on one host: the hops of both directions."""
+"""Judge what was read on one host: the hops of both directions, in the packet's order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,53 @@ from typing import Any, Mapping
 from ..core.host_view import view_from_plain
 from ..core.model import Node, Plan, is_inside
 from ..state.planned_way import wanted
-from .arrive import arrive
-from .hop import Scene
-from .leave import leave
+from . import filters, pod, routing, wrapping
+from .hop import Hop, Scene
+
+
+def leave(scene: Scene) -> list[Hop]:
+    """Return the hops from the pod to the underlay, or to another pod of this host."""
+    bridge = scene.plan.bridge
+    scene.add(pod.pod(scene, False), pod.route(scene), pod.gateway_mac(scene), pod.veth(scene))
+    scene.add(pod.bridge(scene))
+    if not scene.same_node:
+        scene.add(
+            routing.reverse_path(scene, bridge, scene.local, "out"),
+            routing.forwards(scene, bridge),
+            routing.rules(scene, "out"),
+            routing.route_out(scene),
+            filters.forwarded(scene, "out"),
+            filters.masquerade(scene),
+            wrapping.device(scene, scene.carrier),
+            wrapping.neighbour(scene),
+            wrapping.entry(scene),
+            wrapping.outer(scene),
+            filters.outer_out(scene),
+            wrapping.underlay(scene),
+        )
+    return scene.hops
+
+
+def arrive(scene: Scene) -> list[Hop]:
+    """Return the hops from the underlay, or from another pod of this host, to the pod."""
+    carrier = scene.carrier
+    if not scene.same_node:
+        scene.add(
+            wrapping.own_address(scene),
+            filters.outer_in(scene),
+            wrapping.device(scene, carrier),
+            wrapping.source(scene),
+            routing.reverse_path(scene, carrier, scene.remote, "in"),
+            routing.forwards(scene, carrier),
+            routing.rules(scene, "in"),
+            routing.route_in(scene),
+            filters.forwarded(scene, "in"),
+        )
+    scene.add(pod.bridge(scene))
+    if not scene.same_node:
+        scene.add(pod.known_mac(scene))
+    scene.add(pod.fdb(scene), pod.veth(scene), pod.pod(scene, True))
+    return scene.hops
 
 
 def legs(plan: Plan, node: Node, facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -20,7 +64,9 @@ def legs(plan: Plan, node: Node, facts: Mapping[str, Any]) -> dict[str, list[dic
     found = {}
     for key, judged in (("out", leave), ("in", arrive)):
         hops = judged(Scene(plan, node, final, facts, peer))
-        found[key] = [{name: value for name, value in one._asdict().items() if value} for one in hops]
+        found[key] = [
+            {name: value for name, value in one._asdict().items() if value} for one in hops
+        ]
     return found
 
 

@@ -287,7 +287,9 @@ class WireguardDevice(DeviceKind):
         A session ends after REJECT_AFTER_TIME, 180 s (section 6.1 of the paper).
         """
         said = tools.output(["wg", "show", key[0], "latest-handshakes"], "") or ""
-        last = dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line).get(key[1], "")
+        last = dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line).get(
+            key[1], ""
+        )
         if not last.isdigit() or int(last) == 0:
             return "no handshake yet", False
         ago = max(int(time.time()) - int(last), 0)
