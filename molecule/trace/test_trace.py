@@ -16,7 +16,8 @@ WEB = {
     4: {"n1": "10.244.0.254", "n2": "10.244.1.254", "n3": "10.244.2.254"},
     6: {f"n{one + 1}": f"fd00:10:244:{one}:ffff:ffff:ffff:ffff" for one in range(3)},
 }
-OUTSIDE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
+#: The lab's router, which is no node.
+OUTSIDE = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 
 VTEP = "flannel.1"
 #: What repairs a host by itself, without a controller.

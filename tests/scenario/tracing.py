@@ -1,7 +1,7 @@
 """What trace.yml says, without Ansible: its module's code run on hosts, its report made here.
 
-python -m tests.scenario.tracing LAB BEGIN END FILE [VARIABLE=VALUE ...] records what hosts told, for
-tests/unit/test_trace.py.
+PYTHONPATH=module_utils python -m tests.scenario.tracing LAB BEGIN END FILE [VARIABLE=VALUE ...]
+records what hosts told, for tests/unit/test_trace.py.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def test_the_result_is_json(name: str) -> None:
 
 
 def at(facts: Any, path: str) -> tuple[Any, Any]:
-    """Return (what holds the last step of `path`, that step); steps are separated by "/"."""
-    *steps, last = [int(one) if one.isdigit() else one for one in path.split("/")]
+    """Return (what holds the last step of `path`, that step); steps have blanks between them."""
+    *steps, last = [int(one) if one.isdigit() else one for one in path.split(" ")]
     for step in steps:
         facts = facts[step]
     return facts, last
@@ -93,20 +93,20 @@ CHANGES: dict[str, Change] = {
     "no route": Change("vxlan", "n1", "out", _GONE, "n1", "route", "Network is unreachable"),
     "no route back": Change("vxlan", "n2", "out", _GONE, "n2", "route", "has no route to 10.244.0"),
     "no neighbour": Change("vxlan", "n1", "neighbour", [], "n1", "neighbour", "not know the MAC"),
-    "no FDB entry": Change("vxlan", "n1", "outer/key", "", "n1", "entry", "no FDB entry for it"),
+    "no FDB entry": Change("vxlan", "n1", "outer key", "", "n1", "entry", "no FDB entry for it"),
     "FDB entry of n3": Change(
-        "vxlan", "n1", "outer/entry", "192.0.2.13", "n1", "entry", "sends to 192.0.2.13 (n3)"
+        "vxlan", "n1", "outer entry", "192.0.2.13", "n1", "entry", "sends to 192.0.2.13 (n3)"
     ),
     "a small underlay": Change(
-        "vxlan", "n1", "links/host0/mtu", 1450, "n1", "outer", "1450 + 50 = 1500 bytes at most"
+        "vxlan", "n1", "links host0 mtu", 1450, "n1", "outer", "1450 + 50 = 1500 bytes at most"
     ),
     "device down": Change(
-        "vxlan", "n2", "links/flannel.1/flags", [], "n2", "device", "flannel.1 is down"
+        "vxlan", "n2", "links flannel.1 flags", [], "n2", "device", "flannel.1 is down"
     ),
     "another VNI": Change(
         "vxlan",
         "n2",
-        "links/flannel.1/linkinfo/info_data/id",
+        "links flannel.1 linkinfo info_data id",
         7,
         "n2",
         "device",
@@ -115,7 +115,7 @@ CHANGES: dict[str, Change] = {
     "another MAC of the VTEP": Change(
         "vxlan",
         "n2",
-        "links/flannel.1/address",
+        "links flannel.1 address",
         "02:00:00:00:00:09",
         "n2",
         "device",
@@ -124,7 +124,7 @@ CHANGES: dict[str, Change] = {
     "no forwarding": Change(
         "vxlan",
         "n2",
-        "sysctls/net.ipv4.conf.flannel/1.forwarding",
+        "sysctls net.ipv4.conf.flannel/1.forwarding",
         "0",
         "n2",
         "forwarding",
@@ -133,7 +133,7 @@ CHANGES: dict[str, Change] = {
     "no forwarding of IPv6": Change(
         "ipv6",
         "n2",
-        "sysctls/net.ipv6.conf.all.forwarding",
+        "sysctls net.ipv6.conf.all.forwarding",
         "0",
         "n2",
         "forwarding",
@@ -142,53 +142,53 @@ CHANGES: dict[str, Change] = {
     "IPv6 off on the bridge": Change(
         "ipv6",
         "n2",
-        "sysctls/net.ipv6.conf.cni0.disable_ipv6",
+        "sysctls net.ipv6.conf.cni0.disable_ipv6",
         "1",
         "n2",
         "bridge",
         "IPv6 is off on cni0",
     ),
     "a firewall on the way out": Change(
-        "vxlan", "n1", "firewall/out", _DROP, "n1", "firewall", "iptables-nft FORWARD drops it"
+        "vxlan", "n1", "firewall out", _DROP, "n1", "firewall", "iptables-nft FORWARD drops it"
     ),
     "a firewall that lets TCP pass": Change(
         "vxlan",
         "n2",
-        "firewall/in",
+        "firewall in",
         [{**_DROP[0], "drops": ["udp", "icmp"]}],
         "n2",
         "firewall",
         "drops udp and icmp: its policy",
     ),
     "a closed port": Change(
-        "vxlan", "n2", "firewall/input", _DROP, "n2", "input", "drops what comes in for flannel.1"
+        "vxlan", "n2", "firewall input", _DROP, "n2", "input", "drops what comes in for flannel.1"
     ),
     "a policy rule": Change(
         "vxlan",
         "n1",
-        "rules/out",
+        "rules out",
         [[100, "100: from all lookup 100", "default dev tun0", True]],
         "n1",
         "rules",
         'the policy rule "100: from all lookup 100" takes it',
     ),
     "the pod is down": Change(
-        "vxlan", "n2", "pod/link/flags", [], "n2", "pod", "in the pod, eth0 is down"
+        "vxlan", "n2", "pod link flags", [], "n2", "pod", "in the pod, eth0 is down"
     ),
     "the pod's other end is down": Change(
-        "vxlan", "n2", "links/ep-web/flags", [], "n2", "veth", "ep-web is down"
+        "vxlan", "n2", "links ep-web flags", [], "n2", "veth", "ep-web is down"
     ),
     "a port that does not forward": Change(
-        "vxlan", "n2", "ports/0/state", "blocking", "n2", "veth", "ep-web is blocking"
+        "vxlan", "n2", "ports 0 state", "blocking", "n2", "veth", "ep-web is blocking"
     ),
     "another bridge": Change(
-        "vxlan", "n2", "links/ep-web/master", "br0", "n2", "veth", "ep-web is a port of br0"
+        "vxlan", "n2", "links ep-web master", "br0", "n2", "veth", "ep-web is a port of br0"
     ),
-    "no pod": Change("vxlan", "n2", "pod/namespace", "", "n2", "pod", "no pod of n2 has 10.244.1"),
+    "no pod": Change("vxlan", "n2", "pod namespace", "", "n2", "pod", "no pod of n2 has 10.244.1"),
     "the node is off": Change(
         "vxlan",
         "n1",
-        "outer/neighbour",
+        "outer neighbour",
         [{"dst": "192.0.2.12", "state": ["FAILED"]}],
         "n1",
         "underlay",
@@ -212,7 +212,7 @@ CHANGES: dict[str, Change] = {
     "host-gw: the gateway is off": Change(
         "host_gw",
         "n1",
-        "outer/neighbour",
+        "outer neighbour",
         [{"dst": "192.0.2.12", "state": ["INCOMPLETE"]}],
         "n1",
         "underlay",
@@ -221,7 +221,7 @@ CHANGES: dict[str, Change] = {
     "host-gw: the underlay does not forward": Change(
         "host_gw",
         "n2",
-        "sysctls/net.ipv4.conf.host0.forwarding",
+        "sysctls net.ipv4.conf.host0.forwarding",
         "0",
         "n2",
         "forwarding",
@@ -230,17 +230,17 @@ CHANGES: dict[str, Change] = {
     "WireGuard: no session": Change(
         "wireguard",
         "n1",
-        "outer/session",
+        "outer session",
         ["no handshake yet", False],
         "n1",
         "entry",
         "n2 does not answer: no handshake yet",
     ),
     "WireGuard: no peer has the address": Change(
-        "wireguard", "n1", "outer/key", "", "n1", "entry", "has no WireGuard peer for it"
+        "wireguard", "n1", "outer key", "", "n1", "entry", "has no WireGuard peer for it"
     ),
     "WireGuard: the answering host takes it from nobody": Change(
-        "wireguard", "n2", "outer/key", "", "n2", "entry", "takes 10.244.0.254 from nobody only"
+        "wireguard", "n2", "outer key", "", "n2", "entry", "takes 10.244.0.254 from nobody only"
     ),
 }
 

@@ -74,7 +74,7 @@ def _judged(scene: Scene, hop: Hop, way: str) -> Hop:
             said = f"{one['chain']} drops {what}: {one['by']}"
             return hop._replace(answer=said, plan="accepted", fault=f"{hop.fault}: {said}")
     doubts = [f"{one['chain']}: {rule}" for one in found for rule in one["doubts"]]
-    names = ", ".join(one["chain"] for one in found)
+    names = "; ".join(one["chain"] for one in found)
     answer = f"accepted by {names}" if found else "no chain there"
     note = f"cannot be told from the rules alone: {'; '.join(doubts[:3])}" if doubts else ""
     return hop._replace(answer=answer, note=note, fault="", mend="")
