@@ -14,16 +14,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.core.errors import PodnetError
-from podnet.run import trace
+from podnet.run import trace, trace_way
 
 
-def trace_way(document: Any, begin: Any, end: Any) -> dict[str, Any]:
-    """Return what `run.trace.way` does, or ``{problem}``."""
-    return _told(lambda: trace.way(_plan(document), begin, end))
+def hosts_on_the_way(document: Any, begin: Any, end: Any) -> dict[str, Any]:
+    """Return what `run.trace_way.way` does, or ``{problem}``."""
+    return _told(lambda: trace_way.way(_plan(document), begin, end))
 
 
 def trace_questions(way: Mapping[str, Any], hostvars: Any, found: str) -> dict[str, Any]:
-    """Return ``{asked}``, what `run.trace.questions` returns, or ``{problem}``.
+    """Return ``{asked}``, what `run.trace_way.questions` returns, or ``{problem}``.
 
     `found` names the variable in which the hosts' pods were registered.
     """
@@ -31,7 +31,7 @@ def trace_questions(way: Mapping[str, Any], hostvars: Any, found: str) -> dict[s
     for key, one in way["finds"].items():
         result = _registered(hostvars, one["host"], found)
         pods[key] = next((it for it in _results(result) if _item(it) == key), result)
-    return _told(lambda: {"asked": trace.questions(way, pods)})
+    return _told(lambda: {"asked": trace_way.questions(way, pods)})
 
 
 def trace_report(
@@ -75,7 +75,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
-            "podnet_trace_way": trace_way,
+            "podnet_trace_way": hosts_on_the_way,
             "podnet_trace_questions": trace_questions,
             "podnet_trace_report": trace_report,
         }

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 from podnet.plan.plan_run import run as make_plan
-from podnet.run import trace
+from podnet.run import trace, trace_way
 
 from lab import Lab
 from tests.scenario.cluster import PROJECT, Cluster
@@ -53,7 +53,7 @@ class Tracer:
 
     def trace(self, begin: str, end: str) -> dict[str, Any]:
         """Return the report of a trace."""
-        way = trace.way(self.plan, begin, end)
+        way = trace_way.way(self.plan, begin, end)
         pods = {
             key: {
                 "pod": self._call(
@@ -62,7 +62,7 @@ class Tracer:
             }
             for key, one in way["finds"].items()
         }
-        asked = trace.questions(way, pods)
+        asked = trace_way.questions(way, pods)
         with ThreadPoolExecutor(2) as pool:
             answers = dict(zip(asked, pool.map(self._look, asked, asked.values()), strict=True))
         return trace.report(self.plan, way, asked, answers)
@@ -81,7 +81,7 @@ class Tracer:
 
     def facts(self, begin: str, end: str) -> dict[str, Any]:
         """Return what the hosts on a way between two addresses told: host -> facts for each."""
-        asked = trace.questions(trace.way(self.plan, begin, end), {})
+        asked = trace_way.questions(trace_way.way(self.plan, begin, end), {})
         return {
             host: [one["facts"] for one in self._look(host, those)] for host, those in asked.items()
         }

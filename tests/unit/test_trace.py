@@ -21,7 +21,7 @@ from podnet.core.model import Plan
 from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
-from podnet.run import trace
+from podnet.run import trace, trace_way
 from podnet.trace.judge import legs
 
 DIRECTORY = Path(__file__).parent / "trace"
@@ -39,12 +39,12 @@ def reported(name: str, change: Callable[[dict[str, Facts]], None] | None = None
     if change:
         change({host: those[0] for host, those in told["facts"].items()})
     plan = PLANS[name]
-    way = trace.way(told["plan"], told["begin"], told["end"])
+    way = trace_way.way(told["plan"], told["begin"], told["end"])
     results = {
         host: [{"facts": one, **legs(plan, plan.nodes[host], one)} for one in those]
         for host, those in told["facts"].items()
     }
-    found: dict[str, Any] = trace.report(told["plan"], way, trace.questions(way, {}), results)
+    found: dict[str, Any] = trace.report(told["plan"], way, trace_way.questions(way, {}), results)
     return found
 
 
@@ -282,6 +282,21 @@ def test_what_breaks_all_packets_goes_before_what_breaks_large_ones() -> None:
     assert reported("vxlan", apply)["cause"]["key"] == "input"
 
 
+def test_a_mac_of_somebody_else_is_the_cause_if_the_node_is_silent() -> None:
+    def other_mac(facts: dict[str, Facts]) -> None:
+        facts["n1"]["outer"]["neighbour"][0]["lladdr"] = "02:00:00:00:00:09"
+
+    def silent(facts: dict[str, Facts]) -> None:
+        other_mac(facts)
+        for one in facts["n1"]["probes"]:
+            one.update(ok=False, error="no reply")
+
+    assert reported("vxlan", other_mac)["cause"] == {}
+    cause = reported("vxlan", silent)["cause"]
+    assert (cause["host"], cause["key"]) == ("n1", "underlay")
+    assert "192.0.2.12 is at 02:00:00:00:00:09 on host0, and n2 has " in cause["fault"]
+
+
 def test_silence_without_a_reason_is_told_as_that() -> None:
     def apply(facts: dict[str, Facts]) -> None:
         for one in facts["n1"]["probes"]:
@@ -312,7 +327,7 @@ DOCUMENT = RECORDED["vxlan"]["plan"] if "vxlan" in RECORDED else {}
     ],
 )
 def test_hosts_on_the_way(begin: str, end: str, hosts: list[str], kind: str) -> None:
-    found = trace.way(DOCUMENT, begin, end)
+    found = trace_way.way(DOCUMENT, begin, end)
     assert found["hosts"] == hosts
     assert found["target"]["kind"] == kind
 
@@ -334,20 +349,20 @@ def test_hosts_on_the_way(begin: str, end: str, hosts: list[str], kind: str) -> 
 )
 def test_ends_that_name_nothing(begin: Any, end: Any, message: str) -> None:
     with pytest.raises(PodnetError, match="podnet_") as raised:
-        trace.way(DOCUMENT, begin, end)
+        trace_way.way(DOCUMENT, begin, end)
     assert message in str(raised.value)
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_is_a_way_or_told(begin: str, end: str) -> None:
     try:
-        assert trace.way(DOCUMENT, begin, end)["hosts"]
+        assert trace_way.way(DOCUMENT, begin, end)["hosts"]
     except PodnetError as error:
         assert str(error).startswith("podnet_")
 
 
 def test_pods_are_asked_for_where_no_address_names_them() -> None:
-    way = trace.way(DOCUMENT, "n1", "n2/web")
+    way = trace_way.way(DOCUMENT, "n1", "n2/web")
     assert way["finds"] == {
         "source": {"host": "n1", "which": ""},
         "target": {"host": "n2", "which": "web"},
@@ -356,7 +371,7 @@ def test_pods_are_asked_for_where_no_address_names_them() -> None:
         "source": {"pod": {"address": "10.244.0.7"}},
         "target": {"pod": {"address": "10.244.1.7"}},
     }
-    assert trace.questions(way, pods) == {
+    assert trace_way.questions(way, pods) == {
         "n1": [{"local": "10.244.0.7", "remote": "10.244.1.7", "role": "from"}],
         "n2": [{"local": "10.244.1.7", "remote": "10.244.0.7", "role": "to"}],
     }
@@ -371,17 +386,20 @@ def test_pods_are_asked_for_where_no_address_names_them() -> None:
     ],
 )
 def test_a_host_that_cannot_be_asked(result: Mapping[str, Any] | None, message: str) -> None:
-    way = trace.way(DOCUMENT, "10.244.0.254", "n2/web")
+    way = trace_way.way(DOCUMENT, "10.244.0.254", "n2/web")
     with pytest.raises(PodnetError) as raised:
-        trace.questions(way, {"target": result})
+        trace_way.questions(way, {"target": result})
     assert message in str(raised.value)
     # The rest of the way is shown all the same.
     told = RECORDED["vxlan"]
     plan = PLANS["vxlan"]
-    way = trace.way(DOCUMENT, told["begin"], told["end"])
+    way = trace_way.way(DOCUMENT, told["begin"], told["end"])
     facts = told["facts"]["n1"][0]
-    results = {"n1": [{"facts": facts, **legs(plan, plan.nodes["n1"], facts)}], "n2": [result]}
-    found = trace.report(DOCUMENT, way, trace.questions(way, {}), results)
+    results: dict[str, list[Any]] = {
+        "n1": [{"facts": facts, **legs(plan, plan.nodes["n1"], facts)}],
+        "n2": [result],
+    }
+    found = trace.report(DOCUMENT, way, trace_way.questions(way, {}), results)
     assert found["broken"]
     assert message in found["verdict"]
     assert any("  ??  " in line for line in found["lines"])

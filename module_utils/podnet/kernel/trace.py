@@ -39,14 +39,18 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
     view, view_error = _view(plan, node, links)
     final = wanted(plan, node, view)
     planned = planned_route(final, remote)
-    asked = f"route get {remote} from {pod.address} iif {plan.bridge}"
-    out = _lookup(family, asked, remote)
+    held = {str(one.get("local")) for link in links for one in link.get("addr_info", ())}
+    # What the host itself sends does not come in by a device.
+    entering = "" if pod.address in held else f" iif {plan.bridge}"
+    out = _lookup(family, f"route get {remote} from {pod.address}{entering}", remote)
     known = out["answer"] or {}
     carrier = planned.device or str(known.get("dev", ""))
     # What the kernel does, where it does anything; else what the plan wants.
     device = str(known.get("dev") or carrier)
     gateway = _gateway(known) or ("" if known else planned.gateway)
-    back = f"route get {pod.address} from {remote} iif {carrier}" if carrier else ""
+    to_host = remote in held
+    entering = "" if to_host else f" iif {carrier}"
+    back = f"route get {pod.address} from {remote}{entering}" if carrier else ""
     facts: dict[str, Any] = {
         "node": node.name,
         "role": role,
@@ -54,6 +58,8 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
         "local": pod.address,
         "remote": remote,
         "carrier": carrier,
+        "own": pod.address in held,
+        "to_host": to_host,
         "view": view_to_plain(view) if view else None,
         "view_error": view_error,
         "pod": _pod(pod, remote, family),
@@ -318,19 +324,26 @@ def _firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list
     cluster = addresses(plan.cluster_cidr if facts["family"] == 4 else plan.cluster_cidr6)
     carrier = str((facts["out"]["answer"] or {}).get("dev") or facts["carrier"])
     states = ("new", "established") if facts["role"] == "from" else ("established", "new")
-    chains = forward.passed(plan.name, "forward")
+    # Hook, and the packet's devices, of the way out and in; a host's own packets are not forwarded.
+    hooks = {"out": "forward", "in": "forward"}
+    if facts["own"]:
+        hooks = {"out": "output", "in": "input"}
+    if facts["to_host"]:
+        hooks = {"out": "input", "in": "output"}
     found: dict[str, list[dict[str, Any]]] = {}
-    for key, state, way in (
-        ("out", states[0], (plan.bridge, carrier, local, remote)),
-        ("in", states[1], (facts["carrier"], plan.bridge, remote, local)),
+    near = "" if facts["own"] else plan.bridge
+    for key, iif, oif, state in (
+        ("out", near, "" if facts["to_host"] else carrier, states[0]),
+        ("in", "" if facts["to_host"] else facts["carrier"], near, states[1]),
     ):
-        if way[0] == way[1]:
+        if iif == oif:
             # Pods of one bridge: no packet is forwarded.
             found[key] = []
             continue
-        packet = Packet(way[0], way[1], way[2], way[3], "tcp", state, cluster)
+        ends = (local, remote) if key == "out" else (remote, local)
+        packet = Packet(iif, oif, ends[0], ends[1], "tcp", state, cluster)
         packets = [packet._replace(protocol=one) for one in ("tcp", "udp", "icmp")]
-        found[key] = verdicts(chains, packets)
+        found[key] = verdicts(forward.passed(plan.name, hooks[key]), packets)
     found["input"], found["output"] = [], []
     outer = facts["outer"]
     link = final.links.get(facts["carrier"])

@@ -1,155 +1,10 @@
-"""Which hosts a packet passes, and what their answers together say: the report of trace.yml."""
+"""What the hosts on a packet's way say together: the report of trace.yml, and the cause."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from ..core.errors import PodnetError
-from ..core.model import is_inside
-from ..core.text import listed
-from ..plan.checks import show
-
-_FORMS = "HOST (any pod of it), HOST/NAMESPACE, or ADDRESS"
-
-
-class End(NamedTuple):
-    """One end of the way: `host` is the node that has it, "" outside of the pod network.
-
-    `address` is "" where the host must be asked for it; `which` then names the pod (a namespace, ""
-    for any). `kind` is "pod", "node" (a node's own address) or "outside".
-    """
-
-    kind: str
-    host: str
-    address: str = ""
-    which: str = ""
-
-
-def way(document: Mapping[str, Any], begin: Any, end: Any) -> dict[str, Any]:
-    """Return ``{family, source, target, hosts, finds}`` for podnet_from and podnet_to.
-
-    `hosts` are those on the way, `finds` maps an end to what its host must be asked first: host ->
-    which. Raises PodnetError for ends that name nothing.
-    """
-    for name, value in (("podnet_from", begin), ("podnet_to", end)):
-        if not isinstance(value, str) or not value.strip():
-            raise PodnetError(
-                f"{name}: missing; it is {_FORMS}, for example "
-                "-e podnet_from=n1 -e podnet_to=10.244.1.5"
-            )
-    source = _end(document, "podnet_from", begin.strip())
-    target = _end(document, "podnet_to", end.strip())
-    if source.kind != "pod":
-        raise PodnetError(
-            f"podnet_from: {source.address} is no pod's address: a way begins at a pod. Give "
-            f"{_FORMS} of a pod"
-        )
-    families = [6 if ":" in one.address else 4 for one in (source, target) if one.address]
-    if len(set(families)) > 1:
-        raise PodnetError(
-            f"podnet_from, podnet_to: {source.address} and {target.address} are of two families"
-        )
-    family = families[0] if families else (4 if document["cluster_cidr"] else 6)
-    for name, one in (("podnet_from", source), ("podnet_to", target)):
-        if one.kind == "pod" and not _subnet(_node(document, one.host), family):
-            raise PodnetError(
-                f"{name}: {one.host} has no IPv{family} pods; podnet_cluster_cidr"
-                f"{'6' if family == 6 else ''} gives them"
-            )
-    if source.address and source.address == target.address:
-        raise PodnetError(f"podnet_from, podnet_to: {source.address} is both")
-    if not source.address and source == target:
-        raise PodnetError(f"podnet_from, podnet_to: both are the same pod of {source.host}")
-    hosts = list(dict.fromkeys(one.host for one in (source, target) if one.kind == "pod"))
-    return {
-        "family": family,
-        "source": source._asdict(),
-        "target": target._asdict(),
-        "hosts": hosts,
-        "finds": {
-            key: {"host": one.host, "which": one.which}
-            for key, one in (("source", source), ("target", target))
-            if not one.address
-        },
-    }
-
-
-def _end(document: Mapping[str, Any], name: str, text: str) -> End:
-    nodes = [str(one["name"]) for one in document["nodes"]]
-    if text in nodes:
-        return End("pod", text)
-    try:
-        address = str(ipaddress.ip_address(text))
-    except ValueError:
-        host, slash, namespace = text.partition("/")
-        if slash and host in nodes and namespace and "/" not in namespace:
-            return End("pod", host, "", namespace)
-        raise PodnetError(
-            f"{name}: {show(text)} is no host of the plan, which has {listed(nodes, 5)}, and no "
-            f"address; give {_FORMS}"
-        ) from None
-    single = f"{address}/{128 if ':' in address else 32}"
-    for node in document["nodes"]:
-        for subnet in (node.get("subnet"), node.get("subnet6")):
-            if subnet and is_inside(single, subnet):
-                return End("pod", str(node["name"]), address)
-        if address in (node.get("ip"), node.get("ip6")):
-            return End("node", str(node["name"]), address)
-    for cidr in (document["cluster_cidr"], document["cluster_cidr6"]):
-        if cidr and is_inside(single, cidr):
-            six = "6" if ":" in cidr else ""
-            have = [f"{one['name']} {one[f'subnet{six}']}" for one in document["nodes"]]
-            raise PodnetError(
-                f"{name}: {address} is free: it is in {cidr}, and no node has it. Nodes have "
-                f"{listed(have, 5)} (playbooks/plan.yml shows all)"
-            )
-    return End("outside", "", address)
-
-
-def _node(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(one for one in document["nodes"] if one["name"] == name)
-    return found
-
-
-def _subnet(node: Mapping[str, Any], family: int) -> str:
-    return str(node.get("subnet" if family == 4 else "subnet6") or "")
-
-
-def questions(found: Mapping[str, Any], pods: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Return host -> what it is asked (`local`, `remote`, `role` of podnet_trace).
-
-    `found` is what `way` returned; `pods` are the results of the hosts that were asked for a pod,
-    by "source" and "target". Raises PodnetError where one of them gave none.
-    """
-    ends = {}
-    for key in ("source", "target"):
-        ends[key] = str(found[key]["address"])
-        if key in found["finds"]:
-            result = pods.get(key)
-            pod = result.get("pod") if isinstance(result, Mapping) else None
-            if not isinstance(pod, Mapping):
-                raise PodnetError(_not_asked(str(found["finds"][key]["host"]), result))
-            ends[key] = str(pod["address"])
-    if ends["source"] == ends["target"]:
-        raise PodnetError(f"podnet_from, podnet_to: both are {ends['source']}")
-    asked: dict[str, list[dict[str, str]]] = {}
-    for key, other, role in (("source", "target", "from"), ("target", "source", "to")):
-        if found[key]["kind"] == "pod":
-            one = {"local": ends[key], "remote": ends[other], "role": role}
-            asked.setdefault(str(found[key]["host"]), []).append(one)
-    return asked
-
-
-def _not_asked(host: str, result: Any) -> str:
-    if not isinstance(result, Mapping) or result.get("skipped"):
-        return (
-            f"{host} is on the way and not in this run; run without --limit, or with {host} in it"
-        )
-    said = " ".join(str(result.get("msg", "")).split())
-    if result.get("unreachable"):
-        return f"{host} is on the way and does not answer Ansible: {said}"
-    return said or f"{host}: gave no answer"
+from .trace_way import node_of, not_asked
 
 
 class Leg(NamedTuple):
@@ -173,6 +28,8 @@ def report(
     `cause` is the hop that breaks the packet, with `host` and `direction`; {} for none.
     """
     there, back = _legs(found, asked, results)
+    if found["target"]["kind"] == "pod":
+        _compare_macs(found, asked, results, there, back)
     ends = _ends(found, asked)
     cause = _cause(there, back) or _silent_node(document, found, asked, results)
     sentence, broken = _verdict(found, ends, [*there, *back], cause, results)
@@ -233,10 +90,58 @@ def _legs(
     return there, back
 
 
+def _compare_macs(
+    found: Mapping[str, Any],
+    asked: Mapping[str, Sequence[Mapping[str, str]]],
+    results: Mapping[str, Sequence[Any]],
+    there: list[Leg],
+    back: list[Leg],
+) -> None:
+    """Add to the legs what one host alone cannot see: another MAC than the node's at its address.
+
+    Where the node answers ping all the same, somebody answers ARP for it, as clouds do.
+    """
+    source, target = str(found["source"]["host"]), str(found["target"]["host"])
+    begin = _facts(_answer(source, "from", asked, results))
+    end = _facts(_answer(target, "to", asked, results))
+    for host, other, mine, theirs, legs in (
+        (source, target, begin, end, there),
+        (target, source, end, begin, back),
+    ):
+        if host == other or not mine or not theirs:
+            continue
+        outer = mine["outer"]
+        if not outer["neighbour"] or not theirs["outer"]["device"]:
+            continue
+        one = outer["neighbour"][0]
+        at, mac = str(one.get("dst", "")), str(one.get("lladdr", ""))
+        link = theirs["links"].get(theirs["outer"]["device"], {})
+        held = [address.get("local") for address in link.get("addr_info", ())]
+        silent = [it for it in mine["probes"] if it["to"] == at and not it["ok"]]
+        if not mac or at not in held or mac == link.get("address") or not silent:
+            continue
+        fault = f"{at} is at {mac} on {outer['device']}, and {other} has {link.get('address')}"
+        mend = (
+            f"on {host}: ip neigh del {at} dev {outer['device']}; see whether two hosts have {at}"
+        )
+        hops = [
+            {**hop, "fault": fault, "mend": mend}
+            if hop["key"] == "underlay" and not hop.get("fault")
+            else hop
+            for hop in legs[0].hops
+        ]
+        legs[0] = legs[0]._replace(hops=hops)
+
+
+def _facts(result: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = result.get("facts", {}) if isinstance(result, Mapping) else {}
+    return found
+
+
 def _leg(host: str, title: str, result: Any, key: str) -> Leg:
     if isinstance(result, Mapping) and isinstance(result.get(key), list):
         return Leg(host, title, result[key])
-    return Leg(host, title, (), _not_asked(host, result))
+    return Leg(host, title, (), not_asked(host, result))
 
 
 def _cause(there: Sequence[Leg], back: Sequence[Leg]) -> dict[str, str]:
@@ -277,7 +182,7 @@ def _silent_node(
     end = _answer(host, "to", asked, results)
     if not isinstance(end, Mapping) or not end.get("unreachable"):
         return {}
-    node = _node(document, host)
+    node = node_of(document, host)
     silent = [
         one
         for one in _probed(source, results, "host")
@@ -307,8 +212,7 @@ def _probed(
     host: str, results: Mapping[str, Sequence[Any]], sender: str
 ) -> list[Mapping[str, Any]]:
     answers = results.get(host) or ()
-    first = answers[0] if answers else None
-    facts = first.get("facts", {}) if isinstance(first, Mapping) else {}
+    facts = _facts(answers[0] if answers else None)
     return [one for one in facts.get("probes", ()) if one["from"] == sender]
 
 
@@ -389,7 +293,6 @@ def _probes(found: Mapping[str, Any], results: Mapping[str, Sequence[Any]]) -> l
         lines.append(f"  echo of {one['size']} bytes from the pod to {one['to']}: {said}")
     for host, answers in results.items():
         for answer in answers or ():
-            facts = answer.get("facts", {}) if isinstance(answer, Mapping) else {}
-            for counter, number in facts.get("dropped", {}).items():
+            for counter, number in _facts(answer).get("dropped", {}).items():
                 lines.append(f"  meanwhile on {host}: {counter}: {number}")
     return ["", "Probes", *dict.fromkeys(lines)] if lines else []

@@ -7,22 +7,24 @@ from ..core.model import is_inside
 from .hop import Hop, Scene
 
 
-def forwarded(scene: Scene, way: str) -> Hop:
-    """Judge what chains do to a pod's packet on its way through the host."""
+def passed(scene: Scene, way: str) -> Hop:
+    """Judge what chains do to a pod's packet on its way through the host, or to it or from it."""
     bridge = scene.plan.bridge
-    ends = (bridge, scene.out_device or scene.carrier) if way == "out" else (scene.carrier, bridge)
-    return _judged(
-        scene,
-        Hop(
-            "firewall",
-            f"do the host's chains let it from {ends[0]} to {ends[1]}?",
-            "",
-            fault="a firewall drops pods' packets",
-            mend=f"{scene.repair()} puts podnet's accept rules into chains that drop by policy "
-            "(podnet_manage_forward); a rule that means pods is for you to remove",
-        ),
-        way,
+    near, far = bridge, scene.carrier
+    if way == "out":
+        far = scene.out_device or far
+    near = "the host itself" if scene.is_own else near
+    far = "the host itself" if scene.to_host else far
+    ends = (near, far) if way == "out" else (far, near)
+    mend = (
+        f"{scene.repair()} puts podnet's accept rules into forward chains that drop by policy "
+        "(podnet_manage_forward); a rule that means pods is for you to remove"
     )
+    if scene.is_own or scene.to_host:
+        mend = scene.on_host("accept pods' packets in that chain")
+    question = f"do the host's chains let it from {ends[0]} to {ends[1]}?"
+    hop = Hop("firewall", question, "", fault="a firewall drops pods' packets", mend=mend)
+    return _judged(scene, hop, way)
 
 
 def outer_out(scene: Scene) -> Hop | None:

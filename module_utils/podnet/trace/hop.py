@@ -86,9 +86,13 @@ class Scene:
 
     @property
     def is_own(self) -> bool:
-        """Whether the packets to `local` are the host's own: no pod's address."""
-        answer = (self.facts["in"] or {}).get("answer") or {}
-        return str(answer.get("type", "unicast")) == "local"
+        """Whether `local` is an address of the host itself, and no pod's."""
+        return bool(self.facts["own"])
+
+    @property
+    def to_host(self) -> bool:
+        """Whether the pod sends to an address of its own host."""
+        return bool(self.facts["to_host"])
 
     def link(self, name: str) -> Mapping[str, Any] | None:
         """Return a device of the host, None if it has none of that name."""

@@ -16,13 +16,15 @@ def leave(scene: Scene) -> list[Hop]:
     bridge = scene.plan.bridge
     scene.add(pod.pod(scene, False), pod.route(scene), pod.gateway_mac(scene), pod.veth(scene))
     scene.add(pod.bridge(scene))
-    if not scene.same_node:
+    if scene.same_node and not scene.to_host:
+        return scene.hops
+    if not scene.is_own:
+        scene.add(routing.reverse_path(scene, bridge, scene.local, "out"))
+        if not scene.to_host:
+            scene.add(routing.forwards(scene, bridge))
+    scene.add(routing.rules(scene, "out"), routing.route_out(scene), filters.passed(scene, "out"))
+    if not scene.to_host:
         scene.add(
-            routing.reverse_path(scene, bridge, scene.local, "out"),
-            routing.forwards(scene, bridge),
-            routing.rules(scene, "out"),
-            routing.route_out(scene),
-            filters.forwarded(scene, "out"),
             filters.masquerade(scene),
             wrapping.device(scene, scene.carrier),
             wrapping.neighbour(scene),
@@ -38,17 +40,17 @@ def arrive(scene: Scene) -> list[Hop]:
     """Return the hops from the underlay, or from another pod of this host, to the pod."""
     carrier = scene.carrier
     if not scene.same_node:
-        scene.add(
-            wrapping.own_address(scene),
-            filters.outer_in(scene),
-            wrapping.device(scene, carrier),
-            wrapping.source(scene),
-            routing.reverse_path(scene, carrier, scene.remote, "in"),
-            routing.forwards(scene, carrier),
-            routing.rules(scene, "in"),
-            routing.route_in(scene),
-            filters.forwarded(scene, "in"),
-        )
+        if not scene.to_host:
+            scene.add(
+                wrapping.own_address(scene),
+                filters.outer_in(scene),
+                wrapping.device(scene, carrier),
+                wrapping.source(scene),
+                routing.reverse_path(scene, carrier, scene.remote, "in"),
+            )
+            if not scene.is_own:
+                scene.add(routing.forwards(scene, carrier))
+        scene.add(routing.rules(scene, "in"), routing.route_in(scene), filters.passed(scene, "in"))
     scene.add(pod.bridge(scene))
     if not scene.same_node:
         scene.add(pod.known_mac(scene))

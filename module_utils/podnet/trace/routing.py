@@ -87,7 +87,7 @@ def route_out(scene: Scene) -> Hop:
     planned = planned_route(scene.final, scene.remote)
     question = f"which route does the host take? ({found['asked']})"
     answer = found["answer"]
-    if scene.peer is None or not planned.device:
+    if scene.to_host or scene.peer is None or not planned.device:
         return _route_outside(scene, question)
     if answer is None:
         return _no_route(scene, question, planned)
