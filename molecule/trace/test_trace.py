@@ -17,6 +17,7 @@ WEB = {
     6: {f"n{one + 1}": f"fd00:10:244:{one}:ffff:ffff:ffff:ffff" for one in range(3)},
 }
 #: The lab's router, which is no node.
+ENDS = {"outside": "192.0.2.1", "node": "192.0.2.12"}
 OUTSIDE = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 
 VTEP = "flannel.1"
@@ -28,8 +29,8 @@ _MADE = "ip link add flannel.1 address 02:00:0a:f4:01:00 mtu 1450 type vxlan {} 
 class Fault(NamedTuple):
     """A command that breaks the way from n1's pod, and what trace must say of it.
 
-    `host` is where it is run and `mend` takes it back. `where` is the host,
-    `key` the hop, `words` a part of its fault. `end` is the host whose pod is asked, or "outside".
+    `host` is where it is run and `mend` takes it back. `where` is the host, `key` the hop, `words`
+    a part of its fault. `end` is the host whose pod is asked, or one of ENDS.
     """
 
     host: str
@@ -225,6 +226,15 @@ FAULTS: dict[str, Fault] = {
         "input",
         "--dport 8472 -j DROP",
     ),
+    "the input chain of a node drops what pods send to it": Fault(
+        "n2",
+        f"nft '{_CHAIN.format('input', 'accept')}; add rule inet t c ip saddr 192.0.2.11 drop'",
+        "nft delete table inet t",
+        "n2",
+        "firewall",
+        "nft table inet t, chain c drops it",
+        end="node",
+    ),
     "a policy rule": Fault(
         "n1",
         "ip rule add pref 100 from 10.244.0.0/16 lookup 100; "
@@ -374,7 +384,7 @@ def test_the_first_hop_that_breaks_it_is_named(cluster: Cluster, tracer: Tracer,
     fault = FAULTS[name]
     cluster.on(fault.host, "sh", "-ec", fault.command)
     try:
-        end = WEB[fault.family].get(fault.end) or OUTSIDE[fault.family]
+        end = ENDS.get(fault.end) or WEB[fault.family][fault.end]
         found = tracer.trace(WEB[fault.family]["n1"], end)
     finally:
         cluster.on(fault.host, "sh", "-ec", fault.mend.format(replay=REPLAY))

@@ -320,7 +320,8 @@ DOCUMENT = RECORDED["vxlan"]["plan"] if "vxlan" in RECORDED else {}
         ("n1", "10.244.1.254", ["n1", "n2"], "pod"),
         ("n1/web", "n3", ["n1", "n3"], "pod"),
         ("10.244.0.254", "10.244.0.9", ["n1"], "pod"),
-        ("n1", "192.0.2.12", ["n1"], "node"),
+        ("n1", "192.0.2.12", ["n1", "n2"], "node"),
+        ("n1", "192.0.2.11", ["n1"], "node"),
         ("n1", "9.9.9.9", ["n1"], "outside"),
         ("n1", "fd00:10:244:1::9", ["n1", "n2"], "pod"),
         ("n1", "FD00:10:244:1:0::9", ["n1", "n2"], "pod"),
@@ -375,6 +376,23 @@ def test_pods_are_asked_for_where_no_address_names_them() -> None:
         "n1": [{"local": "10.244.0.7", "remote": "10.244.1.7", "role": "from"}],
         "n2": [{"local": "10.244.1.7", "remote": "10.244.0.7", "role": "to"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "remote"),
+    [
+        ({}, "192.0.2.11"),
+        ({"masquerade": False}, "10.244.0.254"),
+        ({"masquerade_exclude": ["192.0.2.0/24"]}, "10.244.0.254"),
+    ],
+)
+def test_another_node_is_asked_about_the_address_that_it_sees(
+    changes: dict[str, Any], remote: str
+) -> None:
+    asked = trace_way.questions(
+        trace_way.way({**DOCUMENT, **changes}, "10.244.0.254", "192.0.2.12"), {}
+    )
+    assert asked["n2"] == [{"local": "192.0.2.12", "remote": remote, "role": "to"}]
 
 
 @pytest.mark.parametrize(

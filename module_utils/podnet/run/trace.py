@@ -82,10 +82,12 @@ def _legs(
     begin = _answer(str(source["host"]), "from", asked, results)
     there = [_leg(str(source["host"]), "out of the pod", begin, "out")]
     back = []
-    if target["kind"] == "pod":
-        end = _answer(str(target["host"]), "to", asked, results)
-        there.append(_leg(str(target["host"]), "in to the pod", end, "in"))
-        back.append(_leg(str(target["host"]), "out of the pod", end, "out"))
+    host = str(target["host"])
+    if any(one["role"] == "to" for one in asked.get(host, ())):
+        is_pod = target["kind"] == "pod"
+        end = _answer(host, "to", asked, results)
+        there.append(_leg(host, "in to the pod" if is_pod else "in", end, "in"))
+        back.append(_leg(host, "out of the pod" if is_pod else "out", end, "out"))
     back.append(_leg(str(source["host"]), "in to the pod", begin, "in"))
     return there, back
 

@@ -27,10 +27,11 @@ class End(NamedTuple):
 
 
 def way(document: Mapping[str, Any], begin: Any, end: Any) -> dict[str, Any]:
-    """Return ``{family, source, target, hosts, finds}`` for podnet_from and podnet_to.
+    """Return ``{family, source, target, hosts, seen_as, finds}`` for podnet_from and podnet_to.
 
     `hosts` are those on the way, `finds` maps an end to what its host must be asked first: host ->
-    which. Raises PodnetError for ends that name nothing.
+    which. `seen_as` is the address by which another node sees the pod, "" for the pod's own.
+    Raises PodnetError for ends that name nothing.
     """
     for name, value in (("podnet_from", begin), ("podnet_to", end)):
         if not isinstance(value, str) or not value.strip():
@@ -61,18 +62,30 @@ def way(document: Mapping[str, Any], begin: Any, end: Any) -> dict[str, Any]:
         raise PodnetError(f"podnet_from, podnet_to: {source.address} is both")
     if not source.address and source == target:
         raise PodnetError(f"podnet_from, podnet_to: both are the same pod of {source.host}")
-    hosts = list(dict.fromkeys(one.host for one in (source, target) if one.kind == "pod"))
+    hosts = list(dict.fromkeys(one.host for one in (source, target) if one.host))
     return {
         "family": family,
         "source": source._asdict(),
         "target": target._asdict(),
         "hosts": hosts,
+        "seen_as": _seen_as(document, source, target),
         "finds": {
             key: {"host": one.host, "which": one.which}
             for key, one in (("source", source), ("target", target))
             if not one.address
         },
     }
+
+
+def _seen_as(document: Mapping[str, Any], source: End, target: End) -> str:
+    """Return the source node's address where packets to the target's leave with it."""
+    if target.kind != "node" or not document["masquerade"]:
+        return ""
+    six = ":" in target.address
+    single = f"{target.address}/{128 if six else 32}"
+    if any(is_inside(single, cidr) for cidr in document.get("masquerade_exclude", ())):
+        return ""
+    return str(node_of(document, source.host).get("ip6" if six else "ip") or "")
 
 
 def _end(document: Mapping[str, Any], name: str, text: str) -> End:
@@ -139,6 +152,10 @@ def questions(found: Mapping[str, Any], pods: Mapping[str, Any]) -> dict[str, li
         if found[key]["kind"] == "pod":
             one = {"local": ends[key], "remote": ends[other], "role": role}
             asked.setdefault(str(found[key]["host"]), []).append(one)
+    target = found["target"]
+    if target["kind"] == "node" and target["host"] != found["source"]["host"]:
+        seen = str(found["seen_as"]) or ends["source"]
+        asked[str(target["host"])] = [{"local": ends["target"], "remote": seen, "role": "to"}]
     return asked
 
 

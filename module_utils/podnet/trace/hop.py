@@ -90,6 +90,11 @@ class Scene:
         return bool(self.facts["own"])
 
     @property
+    def is_inside(self) -> bool:
+        """Whether `local` is in the node's subnet: not so for its address on the underlay."""
+        return bool(self.subnet) and is_inside(f"{self.local}/{self.bits}", self.subnet)
+
+    @property
     def to_host(self) -> bool:
         """Whether the pod sends to an address of its own host."""
         return bool(self.facts["to_host"])

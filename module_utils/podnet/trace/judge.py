@@ -15,7 +15,7 @@ def leave(scene: Scene) -> list[Hop]:
     """Return the hops from the pod to the underlay, or to another pod of this host."""
     bridge = scene.plan.bridge
     scene.add(pod.pod(scene, False), pod.route(scene), pod.gateway_mac(scene), pod.veth(scene))
-    scene.add(pod.bridge(scene))
+    scene.add(pod.bridge(scene) if scene.is_inside else None)
     if scene.same_node and not scene.to_host:
         return scene.hops
     if not scene.is_own:
@@ -25,7 +25,7 @@ def leave(scene: Scene) -> list[Hop]:
     scene.add(routing.rules(scene, "out"), routing.route_out(scene), filters.passed(scene, "out"))
     if not scene.to_host:
         scene.add(
-            filters.masquerade(scene),
+            filters.masquerade(scene) if scene.is_inside else None,
             wrapping.device(scene, scene.carrier),
             wrapping.neighbour(scene),
             wrapping.entry(scene),
@@ -51,7 +51,7 @@ def arrive(scene: Scene) -> list[Hop]:
             if not scene.is_own:
                 scene.add(routing.forwards(scene, carrier))
         scene.add(routing.rules(scene, "in"), routing.route_in(scene), filters.passed(scene, "in"))
-    scene.add(pod.bridge(scene))
+    scene.add(pod.bridge(scene) if scene.is_inside else None)
     if not scene.same_node:
         scene.add(pod.known_mac(scene))
     scene.add(pod.fdb(scene), pod.veth(scene), pod.pod(scene, True))
