@@ -429,6 +429,7 @@ def test_ends_may_be_namespaces_and_share_a_host(cluster: Cluster) -> None:
         ("n1/none", "n2", (), "no network namespace 'none' on the host"),
         ("n1", "10.244.1.77", (), "no pod of n2 has 10.244.1.77"),
         ("n1", "10.244.1.254", ("--limit", "n1,n3"), "n2 is on the way and not in this run"),
+        ("n1", "10.244.1.254", ("--limit", "n3"), "--limit leaves out n1 and n2"),
     ],
 )
 def test_what_cannot_be_traced_is_told(

@@ -21,6 +21,7 @@ from podnet.core.model import Plan
 from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
+from podnet.kernel.run import TOOLS
 from podnet.run import trace, trace_way
 from podnet.trace.judge import legs
 
@@ -450,6 +451,25 @@ def test_longest_allowed_range_carries_a_packet() -> None:
     assert kind.carrier(entries, "wg", "", "10.244.2.7") == ("wg", "A")
     assert kind.carrier(entries, "wg", "", "fd00::7") == ("wg", "B")
     assert kind.carrier(entries, "wg", "", "192.0.2.7") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "alive"),
+    [
+        ("K\t0\n", "no handshake yet", False),
+        ("other\t99\n", "no handshake yet", False),
+        ("K\t{recent}\n", "latest handshake 12 s ago", True),
+        ("K\t{old}\n", "latest handshake 400 s ago", False),
+    ],
+)
+def test_a_session_ends_some_minutes_after_the_last_handshake(
+    said: str, text: str, alive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podnet.backends.wireguard.device.time.time", lambda: 1_000_000.5)
+    output = said.format(recent=999_988, old=999_600)
+    tools = TOOLS._replace(output=lambda _argv, _stdin: output)
+    assert KINDS["wireguard"].session(("wg", "K"), tools) == (text, alive)
+    assert KINDS["vxlan"].session(("flannel.1", "K"), tools) == ("", True)
 
 
 def test_a_rule_captures_one_packet() -> None:
