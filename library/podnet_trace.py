@@ -81,7 +81,7 @@ out:
     - The hops of packets from the pod, in order. C(key) names a hop, C(question) is what the kernel
       was asked and C(answer) what it said, C(plan) what the plan wants. A hop with a C(fault)
       breaks the packet, C(mend) is what mends it, and C(because) the key of the hop that may be the
-      reason. C(note) is no fault.
+      reason. C(note) is no fault. C(partial) says that small packets pass all the same.
   returned: without O(find)
   type: list
   elements: dict

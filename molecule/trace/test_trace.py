@@ -395,6 +395,8 @@ def test_the_first_hop_that_breaks_it_is_named(cluster: Cluster, tracer: Tracer,
     assert fault.words in cause["fault"], text
     assert cause["mend"] or "Set " in cause["fault"], text
     assert found["broken"]
+    if fault.key == "reverse path":
+        assert any("TcpExtIPReversePathFilter" in line for line in found["lines"]), text
 
 
 def test_all_is_as_it_was(cluster: Cluster) -> None:

@@ -22,6 +22,7 @@ from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
 from podnet.kernel.run import TOOLS
+from podnet.kernel.trace import parse_counters
 from podnet.run import trace, trace_way
 from podnet.trace.judge import legs
 
@@ -451,6 +452,18 @@ def test_longest_allowed_range_carries_a_packet() -> None:
     assert kind.carrier(entries, "wg", "", "10.244.2.7") == ("wg", "A")
     assert kind.carrier(entries, "wg", "", "fd00::7") == ("wg", "B")
     assert kind.carrier(entries, "wg", "", "192.0.2.7") is None
+
+
+def test_counters_are_read_as_nstat_names_them() -> None:
+    text = (
+        "Ip: Forwarding DefaultTTL OutNoRoutes\nIp: 1 64 3\n"
+        "TcpExt: SyncookiesSent IPReversePathFilter\nTcpExt: 0 7\n"
+        "Ip6OutNoRoutes \t5\n"
+    )
+    found = parse_counters(text)
+    assert (found["IpOutNoRoutes"], found["TcpExtIPReversePathFilter"]) == (3, 7)
+    assert found["Ip6OutNoRoutes"] == 5
+    assert parse_counters("Ip: A B\nIp: 1\n\nIp6X\n") == {"IpA": 1}
 
 
 @pytest.mark.parametrize(

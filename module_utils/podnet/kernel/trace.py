@@ -6,6 +6,7 @@ The facts are JSON types, so that a test can keep those of a real host in a file
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any, Sequence
 
@@ -19,6 +20,7 @@ from ..firewall.passage import verdicts
 from ..firewall.policy import Traffic, captures
 from ..firewall.walk import Packet, addresses
 from ..keep import record_file
+from ..keep.files import read_text
 from ..state.planned_way import planned_route, wanted
 from . import forward
 from . import observe as eyes
@@ -376,8 +378,15 @@ def settle(device: str, address: str) -> None:
         time.sleep(0.5)
 
 
+#: What the kernel counts when it drops an IP packet, as nstat(8) names it.
+_DROPS = re.compile(
+    r"(Ip6?(In|Out)(Discards|NoRoutes|AddrErrors|HdrErrors)|Ip6?FragFails|Ip6InTooBigErrors"
+    r"|IpExtInNoRoutes|TcpExtIPReversePathFilter)\Z"
+)
+
+
 def counters(names: Sequence[str]) -> dict[str, int]:
-    """Return how many packets devices have dropped and refused: "DEVICE rx dropped" -> number."""
+    """Return how many packets devices and the host have dropped or refused: name -> number."""
     found = {}
     for link in read_json(["ip", "-j", "-s", "link", "show"], schema.link):
         if link["ifname"] in names:
@@ -386,4 +395,28 @@ def counters(names: Sequence[str]) -> dict[str, int]:
                 for what in ("dropped", "errors"):
                     if isinstance(told.get(what), int):
                         found[f"{link['ifname']} {way} {what}"] = told[what]
+    for file in ("snmp", "netstat", "snmp6"):
+        told = parse_counters(read_text(f"/proc/self/net/{file}") or "")
+        found.update((name, number) for name, number in told.items() if _DROPS.match(name))
+    return found
+
+
+def parse_counters(text: str) -> dict[str, int]:
+    """Return what a file like /proc/net/snmp counts, by nstat(8)'s names.
+
+    A line of names is followed by one of numbers; in snmp6 each line has a name and a number.
+    """
+    found = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        first, *words = line.split() or [""]
+        if not first.endswith(":"):
+            found.update({first: int(words[0])} if words and words[0].isdigit() else {})
+        elif not names:
+            names = [first[:-1] + word for word in words]
+        else:
+            found.update(
+                (name, int(word)) for name, word in zip(names, words) if word.lstrip("-").isdigit()
+            )
+            names = []
     return found
