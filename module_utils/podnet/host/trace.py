@@ -54,7 +54,7 @@ def _probe(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         sizes = [icmp.SMALL] + ([mtu] if mtu > icmp.SMALL else [])
         asked += [icmp.Probe("pod", facts["remote"], size) for size in sizes]
     hop = _next_node(facts)
-    if hop:
+    if hop and not hop.startswith("fe80"):
         namespaces["host"] = ""
         asked.append(icmp.Probe("host", hop))
     answers = icmp.run(asked, namespaces) if asked else []

@@ -218,6 +218,9 @@ def underlay(scene: Scene) -> Hop:
     if scene.facts["view_error"]:
         # It says the way out itself.
         return Hop("underlay", question, "not known", fault=scene.facts["view_error"])
+    if wrapped and not address:
+        # The hop before this one says so where that is a fault.
+        return Hop("underlay", "how does this host reach the peer?", "its address is not known")
     if not answer:
         error = (lookup or {}).get("error") or "no route"
         fault = f"no way to {address or target}{scene.owner(address or target)}: {error}"
