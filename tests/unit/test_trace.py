@@ -236,13 +236,13 @@ CHANGES: dict[str, Change] = {
         ["no handshake yet", False],
         "n1",
         "entry",
-        "n2 does not answer: no handshake yet",
+        "n3 does not answer: no handshake yet",
     ),
     "WireGuard: no peer has the address": Change(
         "wireguard", "n1", "outer key", "", "n1", "entry", "has no WireGuard peer for it"
     ),
     "WireGuard: the answering host takes it from nobody": Change(
-        "wireguard", "n2", "outer key", "", "n2", "entry", "takes 10.244.0.254 from nobody only"
+        "wireguard", "n3", "outer key", "", "n3", "entry", "takes 10.244.0.254 from nobody only"
     ),
 }
 
