@@ -276,6 +276,15 @@ def test_a_reason_goes_before_what_follows_from_it() -> None:
     assert reported("vxlan", apply)["cause"]["key"] == "device"
 
 
+def test_a_node_that_has_lost_its_address_is_the_reason_for_its_silence() -> None:
+    def apply(facts: dict[str, Facts]) -> None:
+        facts["n1"]["outer"]["neighbour"] = [{"dst": "192.0.2.12", "state": ["FAILED"]}]
+        facts["n2"].update(view=None, view_error="n2: podnet_node_ip is on no interface")
+
+    cause = reported("vxlan", apply)["cause"]
+    assert (cause["host"], cause["key"]) == ("n2", "address")
+
+
 def test_what_breaks_all_packets_goes_before_what_breaks_large_ones() -> None:
     def apply(facts: dict[str, Facts]) -> None:
         facts["n1"]["links"]["host0"]["mtu"] = 1400

@@ -166,6 +166,13 @@ def _cause(there: Sequence[Leg], back: Sequence[Leg]) -> dict[str, str]:
         if reason is None:
             break
         hop = reason
+    if hop["key"] == "underlay":
+        # The other node may tell itself why it does not answer.
+        legs = there if direction == "there" else back
+        for other in legs[legs.index(leg) + 1 :]:
+            for one in other.hops:
+                if one["key"] == "address" and one.get("fault"):
+                    leg, hop = other, one
     kept = {key: str(hop.get(key, "")) for key in ("key", "answer", "plan", "fault", "mend")}
     return {"host": leg.host, "direction": direction, **kept}
 
