@@ -7,7 +7,7 @@ The kernel was asked, for each peer, which way a packet from the node's address 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Iterator, NamedTuple
 
 from .model import Node, Plan, pack
 from .text import listed
@@ -74,24 +74,6 @@ class HostView:
         """Return the devices that lead to the peers; without peers, those of our addresses."""
         leading = dict.fromkeys(way.device for way in self.ways.values())
         return list(leading or dict.fromkeys(one.device for one in self.underlay.values()))
-
-
-def view_to_plain(view: HostView) -> dict[str, Any]:
-    """Return a view as JSON types."""
-    return {
-        "underlay": {str(family): list(one) for family, one in view.underlay.items()},
-        "ways": {address: list(way) for address, way in view.ways.items()},
-        "facts": dict(view.facts),
-    }
-
-
-def view_from_plain(plain: Mapping[str, Any]) -> HostView:
-    """Return the view that `view_to_plain` made JSON of."""
-    return HostView(
-        {int(family): Underlay(*one) for family, one in plain["underlay"].items()},
-        {address: Way(*way) for address, way in plain["ways"].items()},
-        dict(plain["facts"]),
-    )
 
 
 class Prefix(NamedTuple):

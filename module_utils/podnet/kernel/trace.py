@@ -13,8 +13,9 @@ from typing import Any, Sequence
 from ..backends.registry import BACKENDS, KINDS
 from ..core import schema
 from ..core.errors import PodnetError
-from ..core.host_view import HostView, view_to_plain
+from ..core.host_view import HostView
 from ..core.model import Node, Plan
+from ..core.plain_view import view_to_plain
 from ..core.state import State
 from ..firewall.passage import verdicts
 from ..firewall.policy import Traffic, captures

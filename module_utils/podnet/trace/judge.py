@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ..core.host_view import view_from_plain
 from ..core.model import Node, Plan, is_inside
+from ..core.plain_view import view_from_plain
 from ..state.planned_way import wanted
 from . import filters, pod, routing, wrapping
 from .hop import Hop, Scene
