@@ -47,11 +47,13 @@ GIVEN_TO_A_RUN = {
     "podnet_force_allocations",
     "podnet_force_limited",
     "podnet_force_unproven",
+    "podnet_from",
     "podnet_kubernetes_nodes",
     "podnet_kubernetes_patch",
     "podnet_report_dir",
     "podnet_node",
     "podnet_release",
+    "podnet_to",
 }
 #: Those of another backend, which has a scenario.
 OTHERS = "podnet_wireguard_"

@@ -212,6 +212,14 @@ class DeviceKind(ABC):
     #: What podnet_info calls the list of such devices' entries.
     entries: str = ""
 
+    #: What trace.yml calls such a device, and one of its entries.
+    title: str = ""
+    entry_title: str = ""
+
+    #: Whether a packet that came in is dropped unless the entry that would carry the answer is the
+    #: sender's.
+    checks_source: bool = False
+
     @abstractmethod
     def plain_options(self, options: str) -> dict[str, Any]:
         """Return the options of a device as JSON types, for podnet_info."""
@@ -279,6 +287,24 @@ class DeviceKind(ABC):
     @abstractmethod
     def remote(self, entry: str) -> str:
         """Return the address that packets for an entry's peer are sent to, "" for none."""
+
+    def carrier(self, entries: Entries, device: str, mac: str, address: str) -> DeviceKey | None:
+        """Return the key of the entry by which a packet to a pod's `address` leaves, None for none.
+
+        `mac` is that of the neighbour to which the route leads, "" for none.
+        """
+        return (device, mac) if (device, mac) in entries else None
+
+    @abstractmethod
+    def envelope(self, options: str) -> str:
+        """Return by what receivers know the device's packets, besides addresses."""
+
+    def session(self, key: DeviceKey, tools: HostTools) -> tuple[str, bool]:
+        """Return (what the device knows of its contact with an entry's peer, whether it has any).
+
+        The text is "" for kinds without sessions.
+        """
+        return "", True
 
     @abstractmethod
     def entry(self, key: DeviceKey, old: str, new: str) -> Change:

@@ -24,7 +24,8 @@ class Packet(NamedTuple):
     """A kind of packet: all from one range to another, of one protocol, in one state.
 
     Ranges are (family, first, last), the addresses as integers; `cluster` is that of all pods.
-    `protocol` is tcp, udp or icmp; `state` is "new" or "established" (nf_conntrack).
+    `protocol` is tcp, udp or icmp; `state` is "new" or "established" (nf_conntrack). `sport` and
+    `dport` are the ports of the example.
     """
 
     iif: str
@@ -34,6 +35,8 @@ class Packet(NamedTuple):
     protocol: str
     state: str
     cluster: tuple[int, int, int]
+    sport: int = SOURCE_PORT
+    dport: int = DESTINATION_PORT
 
     @property
     def family(self) -> int:
@@ -210,7 +213,7 @@ def _match(match: Match, packet: Packet) -> int:
         holds = _is_named(str(value), getattr(packet, what))
     elif what in ("sport", "dport"):
         first, last = value if isinstance(value, tuple) else (value, value)
-        port = SOURCE_PORT if what == "sport" else DESTINATION_PORT
+        port = packet.sport if what == "sport" else packet.dport
         holds = packet.protocol in ("tcp", "udp") and first <= port <= last
     elif what == "syn":
         holds = packet.protocol == "tcp" and packet.state == "new"

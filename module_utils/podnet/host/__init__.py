@@ -3,6 +3,6 @@
 Belongs here: the order of steps in a call, and what undoes them.
 
 Runs on: hosts.
-Imports: core, backends, state, firewall, keep, kernel, cni, endpoint, probe.
+Imports: core, backends, state, firewall, keep, kernel, cni, endpoint, probe, trace.
 Touches: files.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Sequence
 
 from ..core.state import Accept
 from ..firewall import iptables, nft
@@ -59,17 +60,57 @@ def read(name: str) -> tuple[dict[Accept, tuple[int, ...]], list[Forwarder]]:
     return accepts, chains
 
 
+def passed(name: str, hook: str) -> list[Forwarder]:
+    """Return all chains that a packet passes on its way through `hook`, podnet's rules included.
+
+    `hook` is "forward", "input" or "output" (nft(8)); the chains of hooks before it and after it
+    that see the same packet are among them. Unlike `read` it also returns firewalld's.
+    """
+    base = hook.upper()
+    chains: list[Forwarder] = []
+    for table, bases in _tables(name, _AROUND[hook]).items():
+        family = table.partition(" ")[0]
+        tool = _IPTABLES_NFT.get(table, "")
+        if (
+            tool
+            and base in bases
+            and _read_iptables(tool, _FAMILIES[family], name, {}, chains, base=base)
+        ):
+            bases.pop(base)
+        argv = ["nft", "-j", "list", "table", *table.split(" ")]
+        result = run(argv) if bases else None
+        if result is None or result.code != 0:
+            continue
+        document = nft_document(argv, result.output)
+        for one in bases:
+            rules = nft.rules(document, one, f"podnet:{name} ")
+            chains.append(Forwarder("nft", f"{table} {one}", _FAMILIES[family], rules))
+    for number, (program, usual, tables) in LEGACY.items():
+        if "filter" in _text(tables).split():
+            legacy = legacy_program(program, usual)
+            _read_iptables(legacy, (number,), name, {}, chains, base=base)
+    return chains
+
+
+#: Hook -> the hooks of IP families that the same packet passes.
+_AROUND = {
+    "forward": ("prerouting", "forward", "postrouting"),
+    "input": ("prerouting", "input"),
+    "output": ("output", "postrouting"),
+}
+
 #: Hooks that a pod's packet passes, in family bridge and in the others. Chains of family netdev
 #: are not looked at: they see packets of one device only.
 _HOOKS = {"bridge": ("prerouting", "input", "forward", "output", "postrouting")}
 _IP_HOOKS = ("prerouting", "forward", "postrouting")
 
 
-def _tables(name: str) -> dict[str, dict[str, bool]]:
+def _tables(name: str, hooks: Sequence[str] = ()) -> dict[str, dict[str, bool]]:
     """Return "FAMILY TABLE" -> filter chain that pods' packets pass -> `Forwarder.opens`.
 
     Network `name`'s table is left out, and firewalld's: it locks its table and makes it anew, so
-    `state.managers` configures firewalld itself.
+    `state.managers` configures firewalld itself. With `hooks`, all chains of IP families on these
+    hooks are returned, firewalld's too.
     """
     argv = ["nft", "-j", "list", "chains"]
     result = run(argv)
@@ -82,8 +123,10 @@ def _tables(name: str) -> dict[str, dict[str, bool]]:
         if (
             words[0] in _FAMILIES
             and chain.get("type") == "filter"
-            and chain.get("hook") in _HOOKS.get(words[0], _IP_HOOKS)
-            and words[:2] not in (["inet", name], ["inet", "firewalld"])
+            and chain.get("hook") in (hooks or _HOOKS.get(words[0], _IP_HOOKS))
+            and not (hooks and words[0] == "bridge")
+            and words[:2] != ["inet", name]
+            and (hooks or words[:2] != ["inet", "firewalld"])
             and all(_NAME.match(word) for word in words)
         ):
             opens = words[0] != "bridge" and chain.get("hook") == "forward"
@@ -97,19 +140,21 @@ def _read_iptables(
     name: str,
     accepts: dict[Accept, tuple[int, ...]],
     chains: list[Forwarder],
+    *,
+    base: str = "FORWARD",
 ) -> bool:
-    """Add to `accepts` and `chains` what `tool` prints of FORWARD; return whether it worked."""
+    """Add to `accepts` and `chains` what `tool` prints of `base`; return whether it worked."""
     if not tool or shutil.which(tool, path=SEARCH) is None:
         return False
-    # All chains of the table, because FORWARD may jump to any of them.
+    # All chains of the table, because the chain may jump to any of them.
     result = run([tool, "-w", "-S"])
     if result.code != 0:
         return False
     lines = result.output.splitlines()
     for rule in parse_save(lines, tool, name):
         accepts[rule] = (*accepts.get(rule, ()), 0)
-    rules = iptables.rules(lines, "FORWARD", f"podnet:{name}")
-    chains.append(Forwarder(tool, "FORWARD", families, rules))
+    rules = iptables.rules(lines, base, f"podnet:{name}")
+    chains.append(Forwarder(tool, base, families, rules))
     return True
 
 

@@ -10,6 +10,7 @@ from typing import Any, Iterable, Iterator, Sequence
 
 from ..core import schema
 from ..core.endpoints import MARK
+from ..core.errors import PodnetError
 from ..core.model import is_inside, is_interface_name
 from ..core.state import Port
 from .run import read_json
@@ -57,6 +58,15 @@ def strays(links: Sequence[dict[str, Any]], subnets: Sequence[str]) -> dict[str,
         ):
             found[name] = _with_inner(lost[name], path, link)
     return found
+
+
+def everywhere() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (path of a namespace, device in it) for all network namespaces but our own."""
+    for path in _namespaces():
+        # A process may have ended meanwhile, and its namespace with it.
+        with contextlib.suppress(PodnetError):
+            for link in _inside(path):
+                yield path, link
 
 
 def _with_inner(port: Port, path: str, link: dict[str, Any]) -> Port:

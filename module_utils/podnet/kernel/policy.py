@@ -22,11 +22,11 @@ def read(plan: Plan, node: Node) -> list[tuple[str, Capture]]:
     """
     found: list[tuple[str, Capture]] = []
     for family, cluster in ((4, plan.cluster_cidr), (6, plan.cluster_cidr6)):
-        rules = _list(family, "rule", "show") if cluster else []
+        rules = listed(family, "rule", "show") if cluster else []
         rules = [one for one in rules if str(one.get("protocol", "")) != str(ROUTE_PROTOCOL)]
         if all(_is_usual(one) for one in rules):
             continue
-        routes = lru_cache(None)(partial(_table, family))
+        routes = lru_cache(None)(partial(table, family))
         for way in _ways(plan, node, family, cluster):
             found += [(cluster, one) for one in captures(rules, way, routes)]
     return list(dict.fromkeys(found))
@@ -43,15 +43,16 @@ def _ways(plan: Plan, node: Node, family: int, cluster: str) -> Iterator[Traffic
         yield Traffic(addresses(cluster), addresses(mine), "")
 
 
-def _table(family: int, table: str) -> list[dict[str, Any]]:
-    return _list(family, "route", "show", "table", table)
+def table(family: int, table: str) -> list[dict[str, Any]]:
+    """Return the routes of a table, by its number."""
+    return listed(family, "route", "show", "table", table)
 
 
 def _is_usual(rule: dict[str, Any]) -> bool:
     return (rule.get("priority"), str(rule.get("table"))) in _USUAL and rule.get("src") == "all"
 
 
-def _list(family: int, *what: str) -> list[dict[str, Any]]:
+def listed(family: int, *what: str) -> list[dict[str, Any]]:
     """Return what `ip` lists, [] if it fails: for ip a table without routes does not exist."""
     result = run(["ip", "-j", "-N", f"-{family}", *what])
     try:

@@ -118,6 +118,10 @@ VARIABLES: tuple[Variable, ...] = (
              "import_kubernetes.yml: file with what kubectl get nodes --output json printed"),
     Variable("podnet_kubernetes_patch", "", "str", c.optional(c.line),
              "export_kubernetes.yml: file to write the commands to, on the controller"),
+    Variable("podnet_from", "", "str", c.optional(c.line),
+             "trace.yml: where the packet begins: HOST, HOST/NAMESPACE or a pod's address"),
+    Variable("podnet_to", "", "str", c.optional(c.line),
+             "trace.yml: where it is to go, as podnet_from, or any other address"),
     Variable("podnet_plan_routes", "", "str", c.optional(c.word(*routes.FORMS)),
              "print the routes to pods that a router outside needs: ip, frr or bird"),
     # A host's own.

@@ -62,6 +62,8 @@ class VxlanDevice(DeviceKind):
 
     has_mac = True
     entries = "fdb"
+    title = "VXLAN device"
+    entry_title = "FDB entry"
     variable = VARIABLE
     beside = "podnet_vxlan_vni or podnet_vxlan_port"
     show = r"""bridge fdb show dev "$device" | sed -n "s/\(.* dst .*\)/fdb $device \1/p"
@@ -169,6 +171,11 @@ class VxlanDevice(DeviceKind):
     def remote(self, entry: str) -> str:
         """Return the remote VTEP's address."""
         return entry.partition(" via ")[0]
+
+    def envelope(self, options: str) -> str:
+        """Return the UDP port and the VNI."""
+        own = Options.read(options)
+        return f"UDP port {own.port}, VNI {own.vni}"
 
     def entry(self, key: DeviceKey, old: str, new: str) -> Change:
         """Return the change of an FDB entry."""

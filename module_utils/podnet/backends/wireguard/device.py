@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from typing import Any, Collection, Mapping, NamedTuple, Sequence
 
+from ...core.model import is_inside
 from ...core.state import Change, DeviceKey, Link
 from ..base import DeviceKind, Entries, HostTools, Needs
 
@@ -18,6 +20,9 @@ VARIABLE = "podnet_wireguard_device"
 
 #: Seconds: what keeps a NAT's mapping (wg(8)); RFC 4787 lets one end after 30 s without packets.
 KEEPALIVE = 25
+
+#: Seconds after which a session cannot be used any more (REJECT_AFTER_TIME).
+_SESSION = 180
 
 #: How many peers one call of wg(8) sets.
 _AT_ONCE = 100
@@ -122,6 +127,9 @@ class WireguardDevice(DeviceKind):
     """A device of the kernel's; its entries are the peers: public key -> `Peer`."""
 
     entries = "peers"
+    title = "WireGuard device"
+    entry_title = "WireGuard peer"
+    checks_source = True
     variable = VARIABLE
     beside = "podnet_wireguard_port"
     boot_file = "wireguard"
@@ -257,6 +265,35 @@ class WireguardDevice(DeviceKind):
         """Return the address of the endpoint, "" for none."""
         endpoints = Peer.read(entry).endpoints
         return endpoints[0].rpartition(":")[0].strip("[]") if endpoints else ""
+
+    def carrier(self, entries: Entries, device: str, mac: str, address: str) -> DeviceKey | None:
+        """Return the peer whose allowed-ips have the longest prefix with `address` in it."""
+        best, found = -1, None
+        single = f"{address}/{128 if ':' in address else 32}"
+        for key, entry in entries.items():
+            for cidr in Peer.read(entry).allowed if key[0] == device else ():
+                length = int(cidr.partition("/")[2])
+                if length > best and is_inside(single, cidr):
+                    best, found = length, key
+        return found
+
+    def envelope(self, options: str) -> str:
+        """Return the UDP port."""
+        return f"UDP port {PortAndKey.read(options).port}"
+
+    def session(self, key: DeviceKey, tools: HostTools) -> tuple[str, bool]:
+        """Return when the last handshake was; without a session in the last minutes, false.
+
+        A session ends after REJECT_AFTER_TIME, 180 s (section 6.1 of the paper).
+        """
+        said = tools.output(["wg", "show", key[0], "latest-handshakes"], "") or ""
+        last = dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line).get(
+            key[1], ""
+        )
+        if not last.isdigit() or int(last) == 0:
+            return "no handshake yet", False
+        ago = max(int(time.time()) - int(last), 0)
+        return f"latest handshake {ago} s ago", ago <= _SESSION
 
     def entry(self, key: DeviceKey, old: str, new: str) -> Change:
         """Return the change of a peer; an endpoint that will do stays as it is."""
