@@ -16,7 +16,7 @@ from ..core.errors import PodnetError
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
 from ..core.plain_view import view_to_plain
-from ..core.state import State
+from ..core.state import GUARD, State
 from ..firewall.passage import verdicts
 from ..firewall.policy import Traffic, captures
 from ..firewall.walk import Packet, addresses
@@ -98,7 +98,12 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
     facts["firewall"] = _firewall(plan, facts, final)
     table = eyes.read_table(plan.name)
     facts["probes"], facts["dropped"] = [], {}
-    facts["masquerade"] = [rule.text for chain in table or () for rule in chain.rules]
+    facts["masquerade"] = [
+        rule.text
+        for chain in (table.chains if table else ())
+        if chain.name != GUARD
+        for rule in chain.rules
+    ]
     return facts
 
 
