@@ -255,7 +255,7 @@ from podnet.probe.icmp import Probe
 resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
 target = {pods!r}["n2"]
 pod = probe_pod.read("podnet")
-probes = questions.between("pod", target["address"], 1500, target) * 300
+probes = questions.between("pod", target["address"], 1500, target, bulk=True) * 300
 found = questions.ask(probes, {{"pod": pod.netns}})
 print(json.dumps([len(found), sum(one.ok for one in found)]))
 """

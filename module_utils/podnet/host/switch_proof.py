@@ -18,7 +18,6 @@ from ..core.errors import PodnetError, message
 from ..core.model import Plan, is_inside
 from ..core.state import State
 from ..core.text import listed
-from ..core.verdict import SLOW
 from ..keep import leases
 from ..keep.lock import DIRECTORY
 from .look import Look
@@ -207,9 +206,8 @@ class Proof:
         by_pair: dict[tuple[str, str], list[Any]] = {}
         for (pair, one), answer in zip(asked, answers):
             by_pair.setdefault(pair, []).append((one, answer))
-        verdicts = {pair: questions.judged(those) for pair, those in by_pair.items()}
-        # An underlay that loses packets loses those of any backend: no reason against a switch.
-        return {pair: one.fault for pair, one in verdicts.items() if one.fault and one.word != SLOW}
+        verdicts = {pair: questions.judged(those).fault for pair, those in by_pair.items()}
+        return {pair: fault for pair, fault in verdicts.items() if fault}
 
 
 def _told(faults: Mapping[tuple[str, str], str]) -> list[str]:

@@ -54,11 +54,13 @@ class Pair(NamedTuple):
     family: int
 
 
-def between(source: str, address: str, full: int, ports: Mapping[str, int]) -> list[Probe]:
+def between(
+    source: str, address: str, full: int, ports: Mapping[str, int], *, bulk: bool = False
+) -> list[Probe]:
     """Return the probes of one pod: by three protocols, each at SMALL and at `full` size in bytes.
 
-    A pod also sends a bulk over TCP. `ports` has those of the pod's responder under "udp" and
-    "tcp".
+    `ports` has those of the pod's responder under "udp" and "tcp". `bulk`: also many bytes over
+    TCP. They fill queues on the way, at the expense of whoever else sends there.
     """
     sizes = (SMALL, full) if full > SMALL else (SMALL,)
     probes = [
@@ -66,7 +68,7 @@ def between(source: str, address: str, full: int, ports: Mapping[str, int]) -> l
         for protocol in PROTOCOLS
         for size in sizes
     ]
-    if source == "pod":
+    if bulk:
         probes.append(Probe(source, address, full, "tcp", ports.get("tcp", 0), udp_tcp.BULK))
     return probes
 
@@ -120,7 +122,8 @@ def questions(
             if own and address:
                 for kind in ("pod", "host"):
                     asked += [
-                        Question(kind, node, probe) for probe in between(kind, address, full, ports)
+                        Question(kind, node, probe)
+                        for probe in between(kind, address, full, ports, bulk=kind == "pod")
                     ]
     for address in outside:
         # The host probes it, too: if it gets no answer either, that is no fault of the pod network.
