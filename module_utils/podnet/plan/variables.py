@@ -44,8 +44,8 @@ VARIABLES: tuple[Variable, ...] = (
     # The network: equal on every host.
     Variable("podnet_name", "podnet", "str",
              c.network_name,
-             "names this network on its hosts; networks with other names, CIDRs, VNIs and bridges"
-             " live beside it"),
+             "names this network on its hosts, and its nft table, so no word of nft's language (ip,"
+             " gateway); networks with other names, CIDRs, VNIs and bridges live beside it"),
     Variable("podnet_cluster_cidr", "10.244.0.0/16", "str", c.optional(c.cidr(4)),
              "IPv4 range of all pods; empty for an IPv6-only pod network"),
     Variable("podnet_cluster_cidr6", "", "str", c.optional(c.cidr(6)),
