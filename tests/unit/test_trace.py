@@ -18,11 +18,13 @@ from podnet.backends.document import plan_from_text
 from podnet.backends.registry import KINDS
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
+from podnet.core.state import GUARD, GUARD_HOOK, Chain, make_rule
 from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
+from podnet.kernel.observe import Table
 from podnet.kernel.run import TOOLS
-from podnet.kernel.trace import parse_counters
+from podnet.kernel.trace import own_filters, parse_counters
 from podnet.run import trace, trace_way
 from podnet.trace.judge import legs
 
@@ -165,6 +167,9 @@ CHANGES: dict[str, Change] = {
     "a closed port": Change(
         "vxlan", "n2", "firewall input", _DROP, "n2", "input", "drops what comes in for flannel.1"
     ),
+    "a guard that does not know the node": Change(
+        "vxlan", "n2", "guard", ["192.0.2.12"], "n2", "guard", "from 192.0.2.11 (n1)"
+    ),
     "a policy rule": Change(
         "vxlan",
         "n1",
@@ -264,6 +269,37 @@ def test_a_changed_fact_is_the_cause(name: str) -> None:
     assert found["broken"]
     assert cause["fault"] in found["verdict"]
     assert cause["mend"] in found["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("name", "senders", "hops"),
+    [
+        ("vxlan", ["192.0.2.11", "192.0.2.12"], 2),
+        ("ipv6", ["192.0.2.11", "192.0.2.12", "192.0.2.13"], 2),
+        # What is not wrapped passes no guard.
+        ("host_gw", [], 0),
+        ("outside", [], 0),
+    ],
+)
+def test_a_guard_that_knows_the_nodes_is_passed(name: str, senders: list[str], hops: int) -> None:
+    def apply(facts: dict[str, Facts]) -> None:
+        for one in facts.values():
+            one["guard"] = senders
+
+    found = reported(name, apply)
+    asked = [hop for leg in found["legs"] for hop in leg["hops"] if hop["key"] == "guard"]
+    assert (len(asked), found["cause"]) == (hops, {})
+
+
+def test_whom_a_guard_takes_packets_from_is_read_from_podnets_table() -> None:
+    masquerade = Chain("postrouting", "x", (make_rule("ip saddr 10.0.0.0/8 masquerade", "x"),))
+    guard = Chain(GUARD, GUARD_HOOK, (make_rule("udp dport 8472 counter drop", "x"),))
+    members = {"192.0.2.12": "nodes4", "192.0.2.11": "nodes4"}
+    found = own_filters(Table((masquerade, guard), members))
+    assert found["guard"] == ["192.0.2.11", "192.0.2.12"]
+    assert found["masquerade"] == ["ip saddr 10.0.0.0/8 masquerade"]
+    assert own_filters(Table((masquerade,), {}))["guard"] is None
+    assert own_filters(None) == {"guard": None, "masquerade": []}
 
 
 def test_a_reason_goes_before_what_follows_from_it() -> None:

@@ -16,7 +16,7 @@ from ..core.errors import PodnetError
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
 from ..core.plain_view import view_to_plain
-from ..core.state import GUARD, State
+from ..core.state import GUARD, State, guard_of
 from ..firewall.passage import verdicts
 from ..firewall.policy import Traffic, captures
 from ..firewall.walk import Packet, addresses
@@ -96,15 +96,23 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
     }
     facts["sysctls"] = _sysctls(family, facts["links"])
     facts["firewall"] = _firewall(plan, facts, final)
-    table = eyes.read_table(plan.name)
     facts["probes"], facts["dropped"] = [], {}
-    facts["masquerade"] = [
-        rule.text
-        for chain in (table.chains if table else ())
-        if chain.name != GUARD
-        for rule in chain.rules
-    ]
+    facts.update(own_filters(eyes.read_table(plan.name)))
     return facts
+
+
+def own_filters(table: eyes.Table | None) -> dict[str, Any]:
+    """Return ``{guard, masquerade}``: whom podnet's guard takes packets from, and other rules.
+
+    `guard` is None where there is no guard.
+    """
+    chains = table.chains if table else ()
+    return {
+        "guard": sorted(table.members) if table and guard_of(chains) else None,
+        "masquerade": [
+            rule.text for chain in chains if chain.name != GUARD for rule in chain.rules
+        ],
+    }
 
 
 def _view(plan: Plan, node: Node, links: Sequence[dict[str, Any]]) -> tuple[HostView | None, str]:

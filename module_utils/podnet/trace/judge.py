@@ -43,6 +43,7 @@ def arrive(scene: Scene) -> list[Hop]:
         if not scene.to_host:
             scene.add(
                 wrapping.own_address(scene),
+                filters.guard(scene),
                 filters.outer_in(scene),
                 wrapping.device(scene, carrier),
                 wrapping.source(scene),

@@ -17,7 +17,7 @@ def device(scene: Scene, name: str) -> Hop | None:
     kind = KINDS[want.kind]
     link = scene.link(name)
     question = f"is the {kind.title} up, as the plan wants it?"
-    plan = f"{name}: {kind.envelope(want.options)}, from {_local(scene)}"
+    plan = f"{name}: {kind.envelope(want.options)}, from {scene.outer_address(scene.node)}"
     if link is None:
         return Hop(
             "device",
@@ -52,10 +52,6 @@ def device(scene: Scene, name: str) -> Hop | None:
     if not fault and link.get("mtu") != want.mtu:
         note = f"its MTU is {link.get('mtu')}, and the plan wants {want.mtu}"
     return Hop("device", question, answer, plan if fault else "", fault, mend, note=note)
-
-
-def _local(scene: Scene) -> str:
-    return scene.node.ip if scene.plan.underlay == 4 else scene.node.ip6
 
 
 def options(link: Mapping[str, Any], want: Link, scene: Scene) -> str:
