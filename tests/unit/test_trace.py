@@ -104,6 +104,15 @@ CHANGES: dict[str, Change] = {
     "a small underlay": Change(
         "vxlan", "n1", "links host0 mtu", 1450, "n1", "outer", "1450 + 50 = 1500 bytes at most"
     ),
+    "WireGuard: no key": Change(
+        "wireguard",
+        "n3",
+        "own_options flannel-wg",
+        "listen-port 51820",
+        "n3",
+        "device",
+        "flannel-wg has listen-port 51820, and the plan wants listen-port 51820 public-key 5nbm",
+    ),
     "device down": Change(
         "vxlan", "n2", "links flannel.1 flags", [], "n2", "device", "flannel.1 is down"
     ),
@@ -269,6 +278,16 @@ def test_a_changed_fact_is_the_cause(name: str) -> None:
     assert found["broken"]
     assert cause["fault"] in found["verdict"]
     assert cause["mend"] in found["verdict"]
+
+
+def test_a_feature_that_the_plan_leaves_as_it_is_is_no_fault() -> None:
+    """Where a host has ethtool, its device's options have the feature, too."""
+
+    def apply(facts: dict[str, Facts]) -> None:
+        for one in facts.values():
+            one["own_options"] = {"flannel.1": "tx-checksum-ip-generic on"}
+
+    assert reported("vxlan", apply)["cause"] == {}
 
 
 @pytest.mark.parametrize(

@@ -28,16 +28,14 @@ def device(scene: Scene, name: str) -> Hop | None:
             scene.repair(),
         )
     have = options(link, want, scene)
-    answer = state_of(name, link)
-    if have != want.options:
-        answer += f", {have}"
-    else:
-        answer += f", {kind.envelope(have)}"
+    # A device has options, too, that the plan leaves as they are.
+    differs = kind.differs(name, have, want)
+    answer = f"{state_of(name, link)}, {have if differs else kind.envelope(have)}"
     fault = mend = ""
     off = ipv6_off(scene, name)
     if link.get("linkinfo", {}).get("info_kind") != want.kind:
         fault, mend = f"{name} is no {kind.title}", scene.repair()
-    elif have != want.options:
+    elif differs:
         fault = f"{name} has {have}, and the plan wants {want.options}"
         mend = scene.repair()
     elif "UP" not in link.get("flags", ()):
