@@ -18,13 +18,15 @@ from podnet.backends.document import plan_from_text
 from podnet.backends.registry import KINDS
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
-from podnet.core.state import GUARD, GUARD_HOOK, Chain, make_rule
+from podnet.core.state import GUARD, GUARD_HOOK, Chain, State, make_rule
+from podnet.firewall import iptables
+from podnet.firewall.forward import Forwarder
 from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
 from podnet.kernel.observe import Table
 from podnet.kernel.run import TOOLS
-from podnet.kernel.trace import own_filters, parse_counters
+from podnet.kernel.trace import firewall, own_filters, parse_counters
 from podnet.run import trace, trace_way
 from podnet.trace.judge import legs
 
@@ -280,6 +282,26 @@ def test_a_changed_fact_is_the_cause(name: str) -> None:
     assert cause["mend"] in found["verdict"]
 
 
+@pytest.mark.parametrize(("value", "passes"), [("1", True), ("0", False), (None, False)])
+def test_pods_of_one_host_pass_chains_where_bridged_packets_do(
+    value: str | None, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["-P FORWARD DROP", "-A FORWARD -i cni0 -o cni0 -p tcp -j ACCEPT"]
+    chain = Forwarder("iptables-nft", "FORWARD", (4,), iptables.rules(lines, "FORWARD", "x"))
+    monkeypatch.setattr("podnet.kernel.forward.passed", lambda _name, _hook: [chain])
+    facts = copy.deepcopy(RECORDED["vxlan"]["facts"]["n1"][0])
+    facts["remote"] = "10.244.0.9"
+    facts["out"]["answer"] = {"dst": "10.244.0.9", "dev": "cni0"}
+    facts["carrier"] = "cni0"
+    facts["sysctls"]["net.bridge.bridge-nf-call-iptables"] = value
+    plan = PLANS["vxlan"]
+    facts["firewall"] = firewall(plan, facts, State())
+    hops = {hop["key"]: hop for hop in legs(plan, plan.nodes["n1"], facts)["out"]}
+    assert ("firewall" in hops) == passes
+    if passes:
+        assert hops["firewall"]["answer"] == "iptables-nft FORWARD drops udp and icmp: its policy"
+
+
 def test_a_feature_that_the_plan_leaves_as_it_is_is_no_fault() -> None:
     """Where a host has ethtool, its device's options have the feature, too."""
 
@@ -493,9 +515,6 @@ def test_a_host_that_cannot_be_asked(result: Mapping[str, Any] | None, message: 
 
 
 def test_the_example_packet_may_have_a_port_of_its_own() -> None:
-    from podnet.firewall import iptables
-    from podnet.firewall.forward import Forwarder
-
     lines = ["-P INPUT DROP", "-A INPUT -p udp --dport 8472 -j ACCEPT"]
     chain = Forwarder("iptables-nft", "INPUT", (4,), iptables.rules(lines, "INPUT", "x"))
     ends = addresses("192.0.2.11"), addresses("192.0.2.12")

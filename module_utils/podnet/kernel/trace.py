@@ -22,6 +22,7 @@ from ..firewall.policy import Traffic, captures
 from ..firewall.walk import Packet, addresses
 from ..keep import record_file
 from ..keep.files import read_text
+from ..state import bridge_netfilter
 from ..state.planned_way import planned_route, wanted
 from . import forward
 from . import observe as eyes
@@ -95,7 +96,7 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
         if link.kind in KINDS and name in by_name
     }
     facts["sysctls"] = _sysctls(family, facts["links"])
-    facts["firewall"] = _firewall(plan, facts, final)
+    facts["firewall"] = firewall(plan, facts, final)
     facts["probes"], facts["dropped"] = [], {}
     facts.update(own_filters(eyes.read_table(plan.name)))
     return facts
@@ -208,8 +209,8 @@ def _pod(pod: FoundPod, remote: str, family: int) -> dict[str, Any]:
         "answer": None,
         "error": "",
         "entry": "",
+        "neighbour": [],
     }
-    found["neighbour"], found["disabled6"] = [], ""
     if not pod.namespace:
         return found
     inside = ["nsenter", f"--net={pod.namespace}", "ip", "-j"]
@@ -265,7 +266,6 @@ def _outer(
         "key": "",
         "entry": "",
         "planned": [],
-        "source": "",
         "session": ["", True],
         "remote": "",
         "planned_remote": "",
@@ -324,7 +324,7 @@ def _bridge(what: list[str], name: str) -> list[dict[str, Any]]:
 
 def _sysctls(family: int, links: Sequence[str] | dict[str, Any]) -> dict[str, str]:
     keys = ["net.ipv4.ip_forward", "net.ipv4.conf.all.rp_filter", "net.ipv6.conf.all.forwarding"]
-    keys += ["net.bridge.bridge-nf-call-iptables"]
+    keys.append(bridge_netfilter.KEYS[family])
     for name in links:
         word = name.replace(".", "/")
         if family == 4:
@@ -334,7 +334,7 @@ def _sysctls(family: int, links: Sequence[str] | dict[str, Any]) -> dict[str, st
     return eyes.read_sysctls(keys)
 
 
-def _firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list[dict[str, Any]]]:
+def firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list[dict[str, Any]]]:
     """Return what chains do to the packet (out, in), and to what wraps it (output, input)."""
     local, remote = addresses(facts["local"]), addresses(facts["remote"])
     cluster = addresses(plan.cluster_cidr if facts["family"] == 4 else plan.cluster_cidr6)
@@ -347,13 +347,14 @@ def _firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list
     if facts["to_host"]:
         hooks = {"out": "input", "in": "output"}
     found: dict[str, list[dict[str, Any]]] = {}
+    bridged = bridge_netfilter.is_on(facts["sysctls"], facts["family"])
     near = "" if facts["own"] else plan.bridge
     for key, iif, oif, state in (
         ("out", near, "" if facts["to_host"] else carrier, states[0]),
         ("in", "" if facts["to_host"] else facts["carrier"], near, states[1]),
     ):
-        if iif == oif:
-            # Pods of one bridge: no packet is forwarded.
+        if iif == oif and not bridged:
+            # Pods of one bridge: their packets pass no chains of IP families.
             found[key] = []
             continue
         ends = (local, remote) if key == "out" else (remote, local)
