@@ -190,7 +190,8 @@ VARIABLES: tuple[Variable, ...] = (
              " for Prometheus"),
     Variable("podnet_bridge_netfilter", "auto", "str", c.auto_or_boolean,
              "whether packets between pods of one host pass iptables, as kube-proxy needs"
-             " (br_netfilter): true, false, or auto: where kubelet, k3s, k0s or kube-proxy is",
+             " (br_netfilter): true, false, or auto: where kubelet, k3s, k0s, rke2 or kube-proxy"
+             " is",
              per_host=True),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
              "IPv4 address outside that verify.yml reaches from a pod", per_host=True),
