@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from podnet.core.errors import PodnetError
 from podnet.core.model import is_network_name
+from podnet.core.nft_words import NFT_WORDS
 from podnet.plan.checks import network_name
-from podnet.plan.nft_words import NFT_WORDS
 from podnet.plan.plan_run import run
 
 

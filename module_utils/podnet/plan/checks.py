@@ -15,7 +15,7 @@ from typing import Any, Callable, Sequence
 
 from ..core import model, ranges
 from ..core.endpoints import NAME_RULE, is_endpoint_name
-from .nft_words import NFT_WORDS
+from ..core.nft_words import NFT_WORDS
 
 Check = Callable[[Any], Any]
 

@@ -1,7 +1,8 @@
-"""Words that nft(8) reads as its own where the name of a table belongs.
+"""Words that nft(8) reads as its own where the name of a table or of a device belongs.
 
 They are those that nft 0.9.8, 1.0.6 or 1.1.3 refuses in `table inet WORD`, `add rule inet WORD ...`
-or `list table inet WORD`; each of the three has some that the others have not.
+or `list table inet WORD`; each of the three has some that the others have not. It refuses no other
+in `iifname { WORD }`. A device's name may be quoted, a table's may not.
 """
 
 from __future__ import annotations
