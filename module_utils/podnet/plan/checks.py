@@ -412,8 +412,8 @@ def network_name(value: object) -> str:
     name = str(_network_name(value))
     if name in NFT_WORDS:
         raise ValueError(
-            "must not be a word of nft's own language, because the network's nft table has this "
-            "name, too: take another"
+            "must not be a word of nft's own language (of 0.9.8, 1.0.6 or 1.1.3), because the "
+            "network's nft table has this name, too: take another"
         )
     return name
 
