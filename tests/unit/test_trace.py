@@ -24,6 +24,7 @@ from podnet.firewall.forward import Forwarder
 from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
+from podnet.kernel.find_pod import FoundPod, find_pod
 from podnet.kernel.observe import Table
 from podnet.kernel.run import TOOLS
 from podnet.kernel.trace import firewall, own_filters, parse_counters
@@ -535,6 +536,24 @@ def test_longest_allowed_range_carries_a_packet() -> None:
     assert kind.carrier(entries, "wg", "", "10.244.2.7") == ("wg", "A")
     assert kind.carrier(entries, "wg", "", "fd00::7") == ("wg", "B")
     assert kind.carrier(entries, "wg", "", "192.0.2.7") is None
+
+
+def test_a_namespace_may_have_a_dot_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "web.1").touch()
+    device = {"ifname": "eth0", "addr_info": [{"local": "10.244.0.7"}]}
+    inside = [(str(tmp_path / one), device) for one in ("web", "web.1")]
+    monkeypatch.setattr("podnet.kernel.find_pod._NAMED", str(tmp_path))
+    monkeypatch.setattr("podnet.kernel.observe.read_links", list)
+    monkeypatch.setattr("podnet.kernel.pods.everywhere", lambda: iter(inside))
+    plan = PLANS["vxlan"]
+    node = plan.nodes["n1"]
+    assert find_pod(plan, node, 4, "web.1").namespace == str(tmp_path / "web.1")
+    assert find_pod(plan, node, 4, "10.244.0.7").namespace == str(tmp_path / "web")
+    assert find_pod(plan, node, 4, "10.244.0.8") == FoundPod("10.244.0.8")
+    with pytest.raises(PodnetError, match=r"no network namespace 'web\.2' on the host"):
+        find_pod(plan, node, 4, "web.2")
 
 
 def test_counters_are_read_as_nstat_names_them() -> None:
