@@ -47,7 +47,7 @@ def test_the_second_is_built_changed_and_repaired_unnoticed(
 
     good = cluster.snapshots()
     second.on("n1", "ip", "route", "delete", "10.245.1.0/24")
-    second.on("n1", "nft", "delete", "table", "inet", "second")
+    second.on("n1", "nft", "delete", "table", "inet", "blue")
     assert cluster.check().changed_hosts == set()
     assert second.site().changed_hosts == {"n1"}
     cluster.demand_equal(good, cluster.snapshots())

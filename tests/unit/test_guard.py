@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from podnet.backends.document import plan_from_text
+from podnet.backends.registry import BACKENDS
 from podnet.core.state import GUARD, GUARD_HOOK, Chain, Link, State, make_rule
 from podnet.kernel.observe import parse_members, parse_table
+from podnet.plan.plan_run import run
 from podnet.state import guard
+from podnet.state.nft_rule import are_alike
 
 PEER = ("flannel.1", "02:00:0a:f4:01:00")
 CHAIN = Chain(GUARD, GUARD_HOOK, (make_rule("ip saddr @nodes4 accept", "from a node"),))
@@ -51,6 +56,29 @@ SOURCES: dict[str, tuple[State, State, set[str], bool]] = {
 def test_a_new_source_address_is_a_switch_and_a_repair_is_none(name: str) -> None:
     before, final, own, moving = SOURCES[name]
     assert guard.is_moving(before, final, own, unfinished=False) == moving
+
+
+@pytest.mark.parametrize(
+    ("bridge", "inside"),
+    [
+        ("cni0", "cni0, lo"),
+        ("br.5", "br.5, lo"),
+        ("0br", '"0br", lo'),
+        # Without quotes nft 0.9.8, 1.0.6 and 1.1.3 refuse these two, 0.9.8 alone the third.
+        ("bridge", '"bridge", lo'),
+        ("mark", '"mark", lo'),
+        ("gateway", '"gateway", lo'),
+    ],
+)
+def test_a_bridge_is_quoted_where_nft_would_read_a_word_of_its_own(
+    tmp_path: Path, bridge: str, inside: str
+) -> None:
+    host = {"name": "n1", "ansible_host": "192.0.2.11", "inventory_dir": str(tmp_path)}
+    plan = plan_from_text(run([{**host, "podnet_bridge": bridge}])["document"])
+    first = BACKENDS["vxlan"].guard(plan)[0].text
+    assert f"iifname != {{ {inside} }} " in first
+    # nft's JSON has no quotes.
+    assert are_alike(first.replace('"', ""), first)
 
 
 def test_in_the_middle_of_a_switch_peers_may_have_the_guard_that_this_host_has_no_more() -> None:

@@ -18,11 +18,16 @@ from podnet.backends.document import plan_from_text
 from podnet.backends.registry import KINDS
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
+from podnet.core.state import GUARD, GUARD_HOOK, Chain, State, make_rule
+from podnet.firewall import iptables
+from podnet.firewall.forward import Forwarder
 from podnet.firewall.passage import verdicts
 from podnet.firewall.policy import Traffic, captures
 from podnet.firewall.walk import Packet, addresses
+from podnet.kernel.find_pod import FoundPod, find_pod
+from podnet.kernel.observe import Table
 from podnet.kernel.run import TOOLS
-from podnet.kernel.trace import parse_counters
+from podnet.kernel.trace import firewall, own_filters, parse_counters
 from podnet.run import trace, trace_way
 from podnet.trace.judge import legs
 
@@ -102,6 +107,15 @@ CHANGES: dict[str, Change] = {
     "a small underlay": Change(
         "vxlan", "n1", "links host0 mtu", 1450, "n1", "outer", "1450 + 50 = 1500 bytes at most"
     ),
+    "WireGuard: no key": Change(
+        "wireguard",
+        "n3",
+        "own_options flannel-wg",
+        "listen-port 51820",
+        "n3",
+        "device",
+        "flannel-wg has listen-port 51820, and the plan wants listen-port 51820 public-key 5nbm",
+    ),
     "device down": Change(
         "vxlan", "n2", "links flannel.1 flags", [], "n2", "device", "flannel.1 is down"
     ),
@@ -164,6 +178,9 @@ CHANGES: dict[str, Change] = {
     ),
     "a closed port": Change(
         "vxlan", "n2", "firewall input", _DROP, "n2", "input", "drops what comes in for flannel.1"
+    ),
+    "a guard that does not know the node": Change(
+        "vxlan", "n2", "guard", ["192.0.2.12"], "n2", "guard", "from 192.0.2.11 (n1)"
     ),
     "a policy rule": Change(
         "vxlan",
@@ -264,6 +281,67 @@ def test_a_changed_fact_is_the_cause(name: str) -> None:
     assert found["broken"]
     assert cause["fault"] in found["verdict"]
     assert cause["mend"] in found["verdict"]
+
+
+@pytest.mark.parametrize(("value", "passes"), [("1", True), ("0", False), (None, False)])
+def test_pods_of_one_host_pass_chains_where_bridged_packets_do(
+    value: str | None, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["-P FORWARD DROP", "-A FORWARD -i cni0 -o cni0 -p tcp -j ACCEPT"]
+    chain = Forwarder("iptables-nft", "FORWARD", (4,), iptables.rules(lines, "FORWARD", "x"))
+    monkeypatch.setattr("podnet.kernel.forward.passed", lambda _name, _hook: [chain])
+    facts = copy.deepcopy(RECORDED["vxlan"]["facts"]["n1"][0])
+    facts["remote"] = "10.244.0.9"
+    facts["out"]["answer"] = {"dst": "10.244.0.9", "dev": "cni0"}
+    facts["carrier"] = "cni0"
+    facts["sysctls"]["net.bridge.bridge-nf-call-iptables"] = value
+    plan = PLANS["vxlan"]
+    facts["firewall"] = firewall(plan, facts, State())
+    hops = {hop["key"]: hop for hop in legs(plan, plan.nodes["n1"], facts)["out"]}
+    assert ("firewall" in hops) == passes
+    if passes:
+        assert hops["firewall"]["answer"] == "iptables-nft FORWARD drops udp and icmp: its policy"
+
+
+def test_a_feature_that_the_plan_leaves_as_it_is_is_no_fault() -> None:
+    """Where a host has ethtool, its device's options have the feature, too."""
+
+    def apply(facts: dict[str, Facts]) -> None:
+        for one in facts.values():
+            one["own_options"] = {"flannel.1": "tx-checksum-ip-generic on"}
+
+    assert reported("vxlan", apply)["cause"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "senders", "hops"),
+    [
+        ("vxlan", ["192.0.2.11", "192.0.2.12"], 2),
+        ("ipv6", ["192.0.2.11", "192.0.2.12", "192.0.2.13"], 2),
+        # What is not wrapped passes no guard.
+        ("host_gw", [], 0),
+        ("outside", [], 0),
+    ],
+)
+def test_a_guard_that_knows_the_nodes_is_passed(name: str, senders: list[str], hops: int) -> None:
+    def apply(facts: dict[str, Facts]) -> None:
+        for one in facts.values():
+            one["guard"] = senders
+
+    found = reported(name, apply)
+    asked = [hop for leg in found["legs"] for hop in leg["hops"] if hop["key"] == "guard"]
+    assert (len(asked), found["cause"]) == (hops, {})
+
+
+def test_whom_a_guard_takes_packets_from_is_read_from_podnets_table() -> None:
+    masquerade = Chain("postrouting", "x", (make_rule("ip saddr 10.0.0.0/8 masquerade", "x"),))
+    guard = Chain(GUARD, GUARD_HOOK, (make_rule("udp dport 8472 counter drop", "x"),))
+    members = {"192.0.2.12": "nodes4", "192.0.2.11": "nodes4"}
+    found = own_filters(Table((masquerade, guard), members))
+    assert found["guard"] == ["192.0.2.11", "192.0.2.12"]
+    assert found["masquerade"] == ["ip saddr 10.0.0.0/8 masquerade"]
+    assert own_filters(Table((masquerade,), {}))["guard"] is None
+    assert own_filters(None) == {"guard": None, "masquerade": []}
 
 
 def test_a_reason_goes_before_what_follows_from_it() -> None:
@@ -438,9 +516,6 @@ def test_a_host_that_cannot_be_asked(result: Mapping[str, Any] | None, message: 
 
 
 def test_the_example_packet_may_have_a_port_of_its_own() -> None:
-    from podnet.firewall import iptables
-    from podnet.firewall.forward import Forwarder
-
     lines = ["-P INPUT DROP", "-A INPUT -p udp --dport 8472 -j ACCEPT"]
     chain = Forwarder("iptables-nft", "INPUT", (4,), iptables.rules(lines, "INPUT", "x"))
     ends = addresses("192.0.2.11"), addresses("192.0.2.12")
@@ -461,6 +536,24 @@ def test_longest_allowed_range_carries_a_packet() -> None:
     assert kind.carrier(entries, "wg", "", "10.244.2.7") == ("wg", "A")
     assert kind.carrier(entries, "wg", "", "fd00::7") == ("wg", "B")
     assert kind.carrier(entries, "wg", "", "192.0.2.7") is None
+
+
+def test_a_namespace_may_have_a_dot_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "web.1").touch()
+    device = {"ifname": "eth0", "addr_info": [{"local": "10.244.0.7"}]}
+    inside = [(str(tmp_path / one), device) for one in ("web", "web.1")]
+    monkeypatch.setattr("podnet.kernel.find_pod._NAMED", str(tmp_path))
+    monkeypatch.setattr("podnet.kernel.observe.read_links", list)
+    monkeypatch.setattr("podnet.kernel.pods.everywhere", lambda: iter(inside))
+    plan = PLANS["vxlan"]
+    node = plan.nodes["n1"]
+    assert find_pod(plan, node, 4, "web.1").namespace == str(tmp_path / "web.1")
+    assert find_pod(plan, node, 4, "10.244.0.7").namespace == str(tmp_path / "web")
+    assert find_pod(plan, node, 4, "10.244.0.8") == FoundPod("10.244.0.8")
+    with pytest.raises(PodnetError, match=r"no network namespace 'web\.2' on the host"):
+        find_pod(plan, node, 4, "web.2")
 
 
 def test_counters_are_read_as_nstat_names_them() -> None:

@@ -260,6 +260,14 @@ class DeviceKind(ABC):
         """Return what turns options `have` into those of `want`, if ip(8) cannot (`update`)."""
         return []
 
+    def differs(self, name: str, have: str, want: Link) -> bool:
+        """Whether a run would change a device with options `have`, or make it anew, for `want`."""
+        return (
+            not self.is_same(have, want.options)
+            or bool(self.update(name, have, want.options))
+            or bool(self.set_options(name, have, want))
+        )
+
     def removed(self, name: str, link: Link) -> list[Change]:
         """Return what removes a device, if `ip link del` is not the way."""
         return []

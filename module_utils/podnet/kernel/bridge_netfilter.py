@@ -12,8 +12,7 @@ from .run import SEARCH
 
 #: Where programs and units of these may lie, beside SEARCH.
 _PROGRAMS = ("/opt/bin", "/var/lib/rancher/rke2/bin")
-_UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
-_LIB = "/lib/systemd/system"
+_UNITS = tuple(f"{one}/systemd/system" for one in ("/etc", "/usr/local/lib", "/usr/lib", "/lib"))
 
 #: The capability by which a process may load modules (linux/capability.h).
 _CAP_SYS_MODULE = 16
@@ -34,7 +33,7 @@ def _client() -> str:
         for directory in (*SEARCH.split(":"), *_PROGRAMS):
             if Path(directory, name).is_file():
                 return f"{directory}/{name}"
-        for directory in (*_UNITS, _LIB):
+        for directory in _UNITS:
             if Path(directory, f"{unit}.service").is_file():
                 return f"{directory}/{unit}.service"
     for process in Path("/proc").iterdir():

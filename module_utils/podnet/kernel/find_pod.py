@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import PodnetError
-from ..core.model import Node, Plan, is_inside, offset, split_cidr
+from ..core.model import Node, Plan, is_address, is_inside, offset, split_cidr
 from . import observe as eyes
 from . import pods
 
@@ -34,7 +34,8 @@ def find_pod(plan: Plan, node: Node, family: int, which: str = "") -> FoundPod:
     """
     subnet = node.subnet if family == 4 else node.subnet6
     bits = 32 if family == 4 else 128
-    by_address = ":" in which or "." in which
+    # A namespace's name may have dots.
+    by_address = ":" in which or is_address(which)
     if which and not by_address and not Path(_NAMED, which).exists():
         raise PodnetError(
             f"{node.name}: no network namespace {which!r} on the host (ip netns lists them): name "

@@ -16,12 +16,13 @@ from ..core.errors import PodnetError
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
 from ..core.plain_view import view_to_plain
-from ..core.state import GUARD, State
+from ..core.state import GUARD, State, guard_of
 from ..firewall.passage import verdicts
 from ..firewall.policy import Traffic, captures
 from ..firewall.walk import Packet, addresses
 from ..keep import record_file
 from ..keep.files import read_text
+from ..state import bridge_netfilter
 from ..state.planned_way import planned_route, wanted
 from . import forward
 from . import observe as eyes
@@ -95,16 +96,24 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
         if link.kind in KINDS and name in by_name
     }
     facts["sysctls"] = _sysctls(family, facts["links"])
-    facts["firewall"] = _firewall(plan, facts, final)
-    table = eyes.read_table(plan.name)
+    facts["firewall"] = firewall(plan, facts, final)
     facts["probes"], facts["dropped"] = [], {}
-    facts["masquerade"] = [
-        rule.text
-        for chain in (table.chains if table else ())
-        if chain.name != GUARD
-        for rule in chain.rules
-    ]
+    facts.update(own_filters(eyes.read_table(plan.name)))
     return facts
+
+
+def own_filters(table: eyes.Table | None) -> dict[str, Any]:
+    """Return ``{guard, masquerade}``: whom podnet's guard takes packets from, and other rules.
+
+    `guard` is None where there is no guard.
+    """
+    chains = table.chains if table else ()
+    return {
+        "guard": sorted(table.members) if table and guard_of(chains) else None,
+        "masquerade": [
+            rule.text for chain in chains if chain.name != GUARD for rule in chain.rules
+        ],
+    }
 
 
 def _view(plan: Plan, node: Node, links: Sequence[dict[str, Any]]) -> tuple[HostView | None, str]:
@@ -200,8 +209,8 @@ def _pod(pod: FoundPod, remote: str, family: int) -> dict[str, Any]:
         "answer": None,
         "error": "",
         "entry": "",
+        "neighbour": [],
     }
-    found["neighbour"], found["disabled6"] = [], ""
     if not pod.namespace:
         return found
     inside = ["nsenter", f"--net={pod.namespace}", "ip", "-j"]
@@ -257,7 +266,6 @@ def _outer(
         "key": "",
         "entry": "",
         "planned": [],
-        "source": "",
         "session": ["", True],
         "remote": "",
         "planned_remote": "",
@@ -316,7 +324,7 @@ def _bridge(what: list[str], name: str) -> list[dict[str, Any]]:
 
 def _sysctls(family: int, links: Sequence[str] | dict[str, Any]) -> dict[str, str]:
     keys = ["net.ipv4.ip_forward", "net.ipv4.conf.all.rp_filter", "net.ipv6.conf.all.forwarding"]
-    keys += ["net.bridge.bridge-nf-call-iptables"]
+    keys.append(bridge_netfilter.KEYS[family])
     for name in links:
         word = name.replace(".", "/")
         if family == 4:
@@ -326,7 +334,7 @@ def _sysctls(family: int, links: Sequence[str] | dict[str, Any]) -> dict[str, st
     return eyes.read_sysctls(keys)
 
 
-def _firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list[dict[str, Any]]]:
+def firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list[dict[str, Any]]]:
     """Return what chains do to the packet (out, in), and to what wraps it (output, input)."""
     local, remote = addresses(facts["local"]), addresses(facts["remote"])
     cluster = addresses(plan.cluster_cidr if facts["family"] == 4 else plan.cluster_cidr6)
@@ -339,13 +347,14 @@ def _firewall(plan: Plan, facts: dict[str, Any], final: State) -> dict[str, list
     if facts["to_host"]:
         hooks = {"out": "input", "in": "output"}
     found: dict[str, list[dict[str, Any]]] = {}
+    bridged = bridge_netfilter.is_on(facts["sysctls"], facts["family"])
     near = "" if facts["own"] else plan.bridge
     for key, iif, oif, state in (
         ("out", near, "" if facts["to_host"] else carrier, states[0]),
         ("in", "" if facts["to_host"] else facts["carrier"], near, states[1]),
     ):
-        if iif == oif:
-            # Pods of one bridge: no packet is forwarded.
+        if iif == oif and not bridged:
+            # Pods of one bridge: their packets pass no chains of IP families.
             found[key] = []
             continue
         ends = (local, remote) if key == "out" else (remote, local)

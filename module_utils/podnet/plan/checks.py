@@ -15,6 +15,7 @@ from typing import Any, Callable, Sequence
 
 from ..core import model, ranges
 from ..core.endpoints import NAME_RULE, is_endpoint_name
+from ..core.nft_words import NFT_WORDS
 
 Check = Callable[[Any], Any]
 
@@ -401,9 +402,22 @@ conflist_name = matching(
     lambda value: model.is_file_name(value) and str(value).endswith(".conflist"),
     "a plain file name that ends in .conflist",
 )
-network_name = matching(
+_network_name = matching(
     model.is_network_name, "1 to 15 lower case letters, digits and '-', beginning with a letter"
 )
+
+
+def network_name(value: object) -> str:
+    """Read podnet_name, which also names a table of nft's."""
+    name = str(_network_name(value))
+    if name in NFT_WORDS:
+        raise ValueError(
+            "must not be a word of nft's own language (of 0.9.8, 1.0.6 or 1.1.3), because the "
+            "network's nft table has this name, too: take another"
+        )
+    return name
+
+
 mac = optional(
     matching(model.is_mac, "a unicast MAC address such as 02:00:0a:f4:01:00, in lower case")
 )

@@ -44,8 +44,8 @@ VARIABLES: tuple[Variable, ...] = (
     # The network: equal on every host.
     Variable("podnet_name", "podnet", "str",
              c.network_name,
-             "names this network on its hosts; networks with other names, CIDRs, VNIs and bridges"
-             " live beside it"),
+             "names this network on its hosts, and its nft table, so no word of nft's language (ip,"
+             " gateway); networks with other names, CIDRs, VNIs and bridges live beside it"),
     Variable("podnet_cluster_cidr", "10.244.0.0/16", "str", c.optional(c.cidr(4)),
              "IPv4 range of all pods; empty for an IPv6-only pod network"),
     Variable("podnet_cluster_cidr6", "", "str", c.optional(c.cidr(6)),
@@ -190,7 +190,8 @@ VARIABLES: tuple[Variable, ...] = (
              " for Prometheus"),
     Variable("podnet_bridge_netfilter", "auto", "str", c.auto_or_boolean,
              "whether packets between pods of one host pass iptables, as kube-proxy needs"
-             " (br_netfilter): true, false, or auto: where kubelet, k3s, k0s or kube-proxy is",
+             " (br_netfilter): true, false, or auto: where kubelet, k3s, k0s, rke2 or kube-proxy"
+             " is",
              per_host=True),
     Variable("podnet_probe_outside", "", "str", c.optional(c.address(4)),
              "IPv4 address outside that verify.yml reaches from a pod", per_host=True),

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from ..cni.chain import Attachment, PluginChain
-from ..cni.configuration import plugin_directories, read_record
+from ..cni.cni_record import read_record
+from ..cni.configuration import plugin_directories
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name, offset, split_cidr
 from ..keep import files, leases

@@ -68,13 +68,18 @@ def families(node: Node) -> list[int]:
     return [family for family, subnet in ((4, node.subnet), (6, node.subnet6)) if subnet]
 
 
+def is_on(values: Mapping[str, str], family: int) -> bool:
+    """Whether packets of a family that stay on a bridge pass iptables, by the sysctls' values."""
+    return values.get(KEYS[family]) == "1"
+
+
 def decide(node: Node, facts: BridgeFacts, values: Mapping[str, str]) -> Decision:
     """Return what podnet does about br_netfilter on `node`.
 
     `values` are those that the sysctls have, or will have when podnet has put back what it set.
     """
     mine = families(node)
-    on = tuple(family for family in mine if values.get(KEYS[family]) == "1")
+    on = tuple(family for family in mine if is_on(values, family))
     off = [KEYS[family] for family in mine if family not in on]
     if node.bridge_netfilter == OFF:
         return Decision(on, warnings=(_hangs(node, facts, off),) if facts.client and off else ())

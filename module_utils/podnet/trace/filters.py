@@ -1,4 +1,4 @@
-"""Hops of packet filters: chains of others, and podnet's masquerade."""
+"""Hops of packet filters: chains of others, and podnet's guard and masquerade."""
 
 from __future__ import annotations
 
@@ -42,6 +42,24 @@ def outer_out(scene: Scene) -> Hop | None:
         ),
         "output",
     )
+
+
+def guard(scene: Scene) -> Hop | None:
+    """Judge whether podnet's guard takes the packet that wraps the pod's from the other node."""
+    senders = scene.facts["guard"]
+    link = scene.final.links.get(scene.carrier)
+    if senders is None or scene.peer is None or link is None:
+        return None
+    if link.kind not in KINDS or not KINDS[link.kind].has_mac:
+        return None
+    address = scene.outer_address(scene.peer)
+    who = f"{address} ({scene.peer.name})"
+    question = f"does podnet's guard take packets from {who}?"
+    if address in senders:
+        return Hop("guard", question, "yes: its set has that address")
+    fault = f"podnet's guard drops what comes from {who}: its set does not have that address"
+    known = f"no: it takes them from {', '.join(senders) or 'nobody'}"
+    return Hop("guard", question, known, address, fault, "ansible-playbook playbooks/site.yml")
 
 
 def outer_in(scene: Scene) -> Hop | None:

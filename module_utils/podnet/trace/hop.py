@@ -99,6 +99,10 @@ class Scene:
         """Whether the pod sends to an address of its own host."""
         return bool(self.facts["to_host"])
 
+    def outer_address(self, node: Node) -> str:
+        """Return the address that packets which are wrapped on a node come from."""
+        return node.ip if self.plan.underlay == 4 else node.ip6
+
     def link(self, name: str) -> Mapping[str, Any] | None:
         """Return a device of the host, None if it has none of that name."""
         found: Mapping[str, Any] | None = self.facts["links"].get(name)

@@ -6,6 +6,7 @@ from typing import Any, Mapping
 
 from ..core.model import Node, Plan, is_inside
 from ..core.plain_view import view_from_plain
+from ..state import bridge_netfilter
 from ..state.planned_way import wanted
 from . import filters, pod, routing, wrapping
 from .hop import Hop, Scene
@@ -17,6 +18,8 @@ def leave(scene: Scene) -> list[Hop]:
     scene.add(pod.pod(scene, False), pod.route(scene), pod.gateway_mac(scene), pod.veth(scene))
     scene.add(pod.bridge(scene) if scene.is_inside else None)
     if scene.same_node and not scene.to_host:
+        if bridge_netfilter.is_on(scene.facts["sysctls"], scene.family):
+            scene.add(filters.passed(scene, "out"))
         return scene.hops
     if not scene.is_own:
         scene.add(routing.reverse_path(scene, bridge, scene.local, "out"))
@@ -43,6 +46,7 @@ def arrive(scene: Scene) -> list[Hop]:
         if not scene.to_host:
             scene.add(
                 wrapping.own_address(scene),
+                filters.guard(scene),
                 filters.outer_in(scene),
                 wrapping.device(scene, carrier),
                 wrapping.source(scene),

@@ -207,11 +207,7 @@ def route_in(scene: Scene) -> Hop:
     because = ("rules",) if found["table"] else ("bridge",)
     cidr = found["entry"].split(" ", 1)[0]
     mend = scene.repair()
-    if (
-        not found["table"]
-        and cidr != "default"
-        and int(cidr.partition("/")[2] or 0) > int(scene.subnet.partition("/")[2] or 0)
-    ):
+    if not found["table"] and _length(cidr) > _length(scene.subnet):
         mend = scene.on_host(f"ip -{scene.family} route del {cidr} dev {device}")
     return Hop("route", question, said, plan, fault, mend, because)
 

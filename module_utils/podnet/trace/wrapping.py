@@ -17,7 +17,7 @@ def device(scene: Scene, name: str) -> Hop | None:
     kind = KINDS[want.kind]
     link = scene.link(name)
     question = f"is the {kind.title} up, as the plan wants it?"
-    plan = f"{name}: {kind.envelope(want.options)}, from {_local(scene)}"
+    plan = f"{name}: {kind.envelope(want.options)}, from {scene.outer_address(scene.node)}"
     if link is None:
         return Hop(
             "device",
@@ -28,16 +28,14 @@ def device(scene: Scene, name: str) -> Hop | None:
             scene.repair(),
         )
     have = options(link, want, scene)
-    answer = state_of(name, link)
-    if have != want.options:
-        answer += f", {have}"
-    else:
-        answer += f", {kind.envelope(have)}"
+    # A device has options, too, that the plan leaves as they are.
+    differs = kind.differs(name, have, want)
+    answer = f"{state_of(name, link)}, {have if differs else kind.envelope(have)}"
     fault = mend = ""
     off = ipv6_off(scene, name)
     if link.get("linkinfo", {}).get("info_kind") != want.kind:
         fault, mend = f"{name} is no {kind.title}", scene.repair()
-    elif have != want.options:
+    elif differs:
         fault = f"{name} has {have}, and the plan wants {want.options}"
         mend = scene.repair()
     elif "UP" not in link.get("flags", ()):
@@ -52,10 +50,6 @@ def device(scene: Scene, name: str) -> Hop | None:
     if not fault and link.get("mtu") != want.mtu:
         note = f"its MTU is {link.get('mtu')}, and the plan wants {want.mtu}"
     return Hop("device", question, answer, plan if fault else "", fault, mend, note=note)
-
-
-def _local(scene: Scene) -> str:
-    return scene.node.ip if scene.plan.underlay == 4 else scene.node.ip6
 
 
 def options(link: Mapping[str, Any], want: Link, scene: Scene) -> str:

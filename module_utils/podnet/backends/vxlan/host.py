@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ...core.host_view import HostView
 from ...core.model import Node, Plan, is_int, is_interface_name, split_cidr
+from ...core.nft_words import NFT_WORDS
 from ...core.state import Link, Rule, State, make_rule
 from ..base import Backend, Settings
 from ..host_gw.host import HostGateway
@@ -113,7 +114,8 @@ class Vxlan(Backend):
         family = plan.underlay
         ip, at = "ip" if family == 4 else "ip6", f"udp dport {plan.settings['port']}"
         # As nft prints it, so that a rule which is read back can be written again.
-        bridge = plan.bridge if plan.bridge[0].isalpha() else f'"{plan.bridge}"'
+        plain = plan.bridge[0].isalpha() and plan.bridge not in NFT_WORDS
+        bridge = plan.bridge if plain else f'"{plan.bridge}"'
         inside = ", ".join(sorted([bridge, "lo"]))
         ours = f"meta nfproto ipv{family} {at}"
         return (
