@@ -150,10 +150,8 @@ def quoted(text: str) -> str:
 
 #: What a tool does when it is asked to change something: the real one works for all else, also for
 #: many questions at once, which ask for JSON.
-HANGS = (
-    '#!/bin/sh\ncase "$*" in -j*) ;; *{word}*) exec sleep 60;; esac\nexec /run/real-{tool} "$@"\n'
-)
-FAILS = '#!/bin/sh\ncase "$*" in -j*) ;; *{word}*) echo Cannot allocate memory >&2; exit 1;; esac\nexec /run/real-{tool} "$@"\n'
+HANGS = '#!/bin/sh\ncase "$*" in -j*|-c*) ;; *{word}*) exec sleep 60;; esac\nexec /run/real-{tool} "$@"\n'
+FAILS = '#!/bin/sh\ncase "$*" in -j*|-c*) ;; *{word}*) echo Cannot allocate memory >&2; exit 1;; esac\nexec /run/real-{tool} "$@"\n'
 
 
 @pytest.mark.parametrize(("tool", "word"), [("ip", "-batch"), ("bridge", "-batch"), ("nft", "-f")])

@@ -271,8 +271,10 @@ def test_room_for_neighbours_is_made_and_given_back(pair: list[Host]) -> None:
     host.run(
         "sh",
         "-ec",
-        f"mount -t tmpfs tmpfs /proc/sys/net/ipv4/neigh; mkdir {directory};"
-        f" for n in 1:32 2:64 3:128; do echo ${{n#*:}} >{directory}/gc_thresh${{n%:*}}; done",
+        f"mount -t tmpfs tmpfs /proc/sys/net/ipv4/neigh; mkdir {directory} {directory}/../cni0;"
+        f" for n in 1:32 2:64 3:128; do echo ${{n#*:}} >{directory}/gc_thresh${{n%:*}}; done;"
+        f" for n in delay_first_probe_time locktime mcast_resolicit ucast_solicit;"
+        f" do echo 1 >{directory}/../cni0/$n; done",
     )
 
     def limits() -> list[str]:

@@ -28,6 +28,8 @@ def test_a_new_pod_with_an_old_address_is_reached() -> None:
         pod(host, 0)
         for address in ADDRESSES:
             host.run("ping", "-n", "-c1", "-W2", address)
+        # Its namespace would take it away, but not at once.
+        host.ip("link delete vethpod")
         host.ip("netns delete pod")
         pod(host, 0)
         for address in ADDRESSES:

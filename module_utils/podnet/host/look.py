@@ -252,7 +252,10 @@ def _add_bridge_netfilter(
     final.sysctls.update(found.sysctls)
     if found.module:
         final.modules[bridge_netfilter.MODULE] = ""
-    # An undo writes all that is in `before`; a kernel without the module has no such files.
+    # An undo makes all that is in `before`; a kernel without the module has no such files, and what
+    # does not need the module does not load it.
+    if not final.modules:
+        before.modules.clear()
     for key in bridge_netfilter.KEYS.values():
         if key not in final.sysctls and key not in restorable:
             before.sysctls.pop(key, None)

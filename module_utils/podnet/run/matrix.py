@@ -223,10 +223,12 @@ def _table(hosts: Sequence[str], seen: Gathered) -> list[str]:
         for kind in ("pod", "host"):
             row = [source, kind]
             for node in hosts:
-                if node == source or not seen.has_asked(source, node):
+                if node == source:
                     row.append("-")
                 elif source in seen.absent or node not in seen.targets:
                     row.append("?")
+                elif not seen.has_asked(source, node):
+                    row.append("-")
                 else:
                     families = common_families(seen.targets[source], seen.targets[node])
                     row.append(_word(seen.cells.get((source, kind, node), ()), families))
