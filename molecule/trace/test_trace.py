@@ -76,6 +76,14 @@ FAULTS: dict[str, Fault] = {
     "the way back is missing": Fault(
         "n2", "ip route del 10.244.0.0/24", "{replay}", "n2", "route", "10.244.0.0/24 is missing"
     ),
+    "the guard does not know the node": Fault(
+        "n2",
+        "nft delete element inet podnet nodes4 '{ 192.0.2.11 }'",
+        "{replay}",
+        "n2",
+        "guard",
+        "drops what comes from 192.0.2.11 (n1)",
+    ),
     "a neighbour is missing": Fault(
         "n1",
         f"ip neigh del 10.244.1.0 dev {VTEP}",

@@ -177,7 +177,8 @@ def probe(
     for who, where in (("the pod", pod.netns), ("the host", "")):
         count = wrong_checksums(where) - (0 if where else before)
         if count > 0:
-            found["notes"].append(f"{who} received {count} packets with a wrong checksum")
+            packets = "packet" if count == 1 else "packets"
+            found["notes"].append(f"{who} received {count} {packets} with a wrong checksum")
     return found
 
 
