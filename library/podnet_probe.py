@@ -17,6 +17,7 @@ description:
     ends with the pod, or by itself after 15 minutes, and takes the pod away then.
   - A pair works when UDP and TCP work at both sizes, and TCP with many bytes, of which it sends
     less than a twentieth again. Silence of ICMP alone is a note.
+  - O(state=present) waits until the host has rebuilt the network after a boot.
   - The role podnet_verify uses the three states one after the other on all hosts.
 options:
   state:
@@ -147,6 +148,8 @@ from ansible.module_utils.podnet.cni import addresses
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
+from ansible.module_utils.podnet.keep import boot, lock
+from ansible.module_utils.podnet.kernel import services
 from ansible.module_utils.podnet.kernel.run import TOOLS
 from ansible.module_utils.podnet.probe import probe_pod, questions
 
@@ -181,6 +184,9 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
     if module.check_mode:
         return {"changed": options["state"] == "present"}
     if options["state"] == "present":
+        # SSH answers before the network is there again.
+        services.await_replay(plan.name, boot.top(plan.name))
+        lock.await_replay(plan.name)
         # Before the pod is made, which fails when there is none left.
         for full in addresses.crowded(options["node"], addresses.usage(plan.name)):
             module.warn(full)

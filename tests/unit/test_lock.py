@@ -117,6 +117,30 @@ def test_a_replay_is_waited_for_and_a_run_is_not(
             pass
 
 
+def test_who_only_asks_waits_for_a_replay_too(places: Path) -> None:
+    path = places / "run" / "net.lock"
+    lock.await_replay("net")
+    assert not path.exists()
+    (places / "etc" / "net").mkdir(parents=True)
+    with lock.held("net"):
+        # A run, which may ask hosts itself.
+        lock.await_replay("net")
+    order = []
+    handle = flock.take(path, f"{lock.REPLAY} 7", 0.0)
+
+    def wait_for_it() -> None:
+        lock.await_replay("net")
+        order.append("asked")
+
+    waiting = threading.Thread(target=wait_for_it)
+    waiting.start()
+    waiting.join(0.5)
+    order.append("replayed")
+    os.close(handle)
+    waiting.join(10)
+    assert order == ["replayed", "asked"]
+
+
 def test_a_replay_that_does_not_end_is_told(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def take(_path: Path, _who: str, _deadline: float) -> int:
         raise flock.Busy(f"{lock.REPLAY} 7")

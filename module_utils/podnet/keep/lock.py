@@ -50,6 +50,19 @@ def held(name: str, wait: float = 20.0) -> Iterator[None]:
         os.close(handle)
 
 
+def await_replay(name: str) -> None:
+    """Wait while the boot files of network `name` are replayed; a run is not waited for."""
+    deadline = time.monotonic() + _REPLAY_WAIT
+    while _path(name).exists() and time.monotonic() < deadline:
+        try:
+            os.close(flock.take(_path(name), "", time.monotonic()))
+        except flock.Busy as busy:
+            if str(busy).startswith(REPLAY):
+                time.sleep(0.2)
+                continue
+        return
+
+
 def _forget(name: str) -> None:
     """Remove the file of a lock that this process holds, and DIRECTORY if it is empty then.
 
