@@ -43,6 +43,12 @@ options:
     type: str
     choices: [from, to]
     default: from
+  any_pod:
+    description:
+      - Whether O(local) was found and not named, so that it may stand for a pod where no pod has
+        it.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: The same with and without it.
@@ -115,6 +121,7 @@ def argument_spec() -> dict[str, Any]:
         "local": {"type": "str"},
         "remote": {"type": "str"},
         "role": {"type": "str", "choices": ["from", "to"], "default": "from"},
+        "any_pod": {"type": "bool", "default": False},
     }
 
 
@@ -133,7 +140,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             raise PodnetError(f"{key}: {error}") from error
     if (":" in options["local"]) != (":" in options["remote"]):
         raise PodnetError("local, remote: one is IPv4 and the other IPv6")
-    found = trace.look(plan, options["node"], options["local"], options["remote"], options["role"])
+    ends = options["local"], options["remote"], options["role"]
+    found = trace.look(plan, options["node"], *ends, any_pod=options["any_pod"])
     return {"changed": False, **found}
 
 

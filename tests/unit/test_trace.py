@@ -303,6 +303,17 @@ def test_pods_of_one_host_pass_chains_where_bridged_packets_do(
         assert hops["firewall"]["answer"] == "iptables-nft FORWARD drops udp and icmp: its policy"
 
 
+@pytest.mark.parametrize(("any_pod", "key"), [(True, None), (False, "pod")])
+def test_an_address_that_nobody_named_stands_for_a_pod(any_pod: bool, key: str | None) -> None:
+    """On a fresh network no host has a pod, and nothing is wrong with that."""
+
+    def apply(facts: dict[str, Facts]) -> None:
+        facts["n2"]["pod"]["namespace"] = ""
+        facts["n2"]["any_pod"] = any_pod
+
+    assert reported("vxlan", apply)["cause"].get("key") == key
+
+
 def test_a_feature_that_the_plan_leaves_as_it_is_is_no_fault() -> None:
     """Where a host has ethtool, its device's options have the feature, too."""
 
@@ -462,7 +473,7 @@ def test_pods_are_asked_for_where_no_address_names_them() -> None:
         "target": {"pod": {"address": "10.244.1.7"}},
     }
     assert trace_way.questions(way, pods) == {
-        "n1": [{"local": "10.244.0.7", "remote": "10.244.1.7", "role": "from"}],
+        "n1": [{"local": "10.244.0.7", "remote": "10.244.1.7", "role": "from", "any_pod": True}],
         "n2": [{"local": "10.244.1.7", "remote": "10.244.0.7", "role": "to"}],
     }
 

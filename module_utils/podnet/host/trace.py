@@ -19,8 +19,13 @@ def find(plan: Plan, name: str, family: int, which: str) -> dict[str, Any]:
     return find_pod(plan, own_node(plan, name), family, which)._asdict()
 
 
-def look(plan: Plan, name: str, local: str, remote: str, role: str) -> dict[str, Any]:
-    """Return ``{facts, out, in}``: what was read, and the hops from and to the pod `local`."""
+def look(
+    plan: Plan, name: str, local: str, remote: str, role: str, *, any_pod: bool = False
+) -> dict[str, Any]:
+    """Return ``{facts, out, in}``: what was read, and the hops from and to the pod `local`.
+
+    `any_pod`: nobody has named that address; if no pod has it, it stands for one.
+    """
     run.demand_root()
     node = own_node(plan, name)
     family = 6 if ":" in remote else 4
@@ -36,7 +41,7 @@ def look(plan: Plan, name: str, local: str, remote: str, role: str) -> dict[str,
         edge.settle(str(first["outer"]["device"]), _next_node(first))
     facts = edge.read(plan, node, pod, remote, role)
     after = edge.counters(names)
-    facts["probes"] = probes
+    facts["probes"], facts["any_pod"] = probes, any_pod
     facts["dropped"] = {
         key: after[key] - before.get(key, 0) for key in after if after[key] > before.get(key, 0)
     }

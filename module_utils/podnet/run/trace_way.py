@@ -130,8 +130,8 @@ def _subnet(node: Mapping[str, Any], family: int) -> str:
     return str(node.get("subnet" if family == 4 else "subnet6") or "")
 
 
-def questions(found: Mapping[str, Any], pods: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Return host -> what it is asked (`local`, `remote`, `role` of podnet_trace).
+def questions(found: Mapping[str, Any], pods: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return host -> what it is asked (`local`, `remote`, `role`, `any_pod` of podnet_trace).
 
     `found` is what `way` returned; `pods` are the results of the hosts that were asked for a pod,
     by "source" and "target". Raises PodnetError where one of them gave none.
@@ -147,10 +147,12 @@ def questions(found: Mapping[str, Any], pods: Mapping[str, Any]) -> dict[str, li
             ends[key] = str(pod["address"])
     if ends["source"] == ends["target"]:
         raise PodnetError(f"podnet_from, podnet_to: both are {ends['source']}")
-    asked: dict[str, list[dict[str, str]]] = {}
+    asked: dict[str, list[dict[str, Any]]] = {}
     for key, other, role in (("source", "target", "from"), ("target", "source", "to")):
         if found[key]["kind"] == "pod":
-            one = {"local": ends[key], "remote": ends[other], "role": role}
+            one: dict[str, Any] = {"local": ends[key], "remote": ends[other], "role": role}
+            if key in found["finds"] and not found["finds"][key]["which"]:
+                one["any_pod"] = True
             asked.setdefault(str(found[key]["host"]), []).append(one)
     target = found["target"]
     if target["kind"] == "node" and target["host"] != found["source"]["host"]:

@@ -206,7 +206,7 @@ def pod(scene: Scene, is_end: bool) -> Hop:
         return Hop("pod", question, f"{scene.local} is an address of {scene.node.name} itself")
     if found["namespace"]:
         return pod_device(scene, question)
-    if scene.facts["role"] == "from" or not is_end:
+    if scene.facts["role"] == "from" or not is_end or scene.facts.get("any_pod"):
         answer = f"no pod has it; {scene.local} stands for a pod of {scene.node.name}"
         return Hop("pod", question, answer)
     fault = f"no pod of {scene.node.name} has {scene.local}"
