@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.scenario.cluster import Cluster, Run
+from tests.scenario.furnish import furnish
 from tests.scenario.tracing import Tracer
 
 #: Pods of n1, n2 and n3: the endpoint `web` of each.
@@ -456,5 +457,6 @@ def test_a_node_that_is_off_is_named(cluster: Cluster) -> None:
         run = play(cluster, "n1", "10.244.2.254", ok=False)
     finally:
         cluster.lab.start("n3")
+        furnish(cluster.lab, "n3")
     assert run.status != 0
     assert "It breaks on n1, on the way there, at underlay: " in run.message, run.output

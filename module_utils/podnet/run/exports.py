@@ -132,7 +132,6 @@ def as_junit(found: Mapping[str, Any]) -> str:
         if reason is not None:
             case = ET.SubElement(suite, "testcase", classname=f"podnet.{host}", name="is probed")
             ET.SubElement(case, "error", type="not probed", message=_printable(reason))
-    ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
