@@ -84,6 +84,11 @@ _NEEDS = "is not known to work; podnet needs Podman 4, or 5.4 with netavark 1.14
 _SETTING = {"network_backend": ("netavark", "/etc/containers/containers.conf")}
 
 REFUSED = [
+    (
+        Podman("podman version 4.9.3", "netavark 1.4.0", no_cni=True),
+        "'podman version 4.9.3' was built without CNI, and before 5.4 it has no other way; install "
+        "Podman 5.4 and netavark 1.14 or newer, or set podnet_podman to false",
+    ),
     (Podman(), "Podman is not on this host; install it, or set podnet_podman to false"),
     (Podman("podman version 3.0.1"), f"'podman version 3.0.1' {_NEEDS}"),
     (Podman("podman", "netavark 1.14.0"), f"'podman' {_NEEDS}"),
@@ -353,6 +358,14 @@ def test_containers_of_netavark_are_counted(
     if chosen:
         (store / "defaultNetworkBackend").write_text(chosen)
     assert podman.ask().containers == count
+
+
+def test_a_podman_that_was_built_without_cni(root: Root) -> None:
+    install(root, BOOKWORM)
+    assert not podman.ask().no_cni
+    with (root.top / "programs/podman").open("a") as file:
+        file.write("# \0cni support is not enabled in this build, only netavark. Got\0\n")
+    assert podman.ask() == BOOKWORM._replace(no_cni=True)
 
 
 def test_a_program_that_fails_or_talks_too_much(root: Root) -> None:

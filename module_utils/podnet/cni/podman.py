@@ -9,6 +9,7 @@ removes a bridge with its last container; since then it leaves an `unmanaged` on
 from __future__ import annotations
 
 import json
+import mmap
 import re
 from pathlib import Path
 from types import MappingProxyType
@@ -47,6 +48,9 @@ _SETTING = re.compile(
 )
 _VERSION = re.compile(r"\b(\d{1,4})\.(\d{1,4})\b")
 
+#: What a Podman that was built without CNI says when it is told to use it.
+_NO_CNI = b"cni support is not enabled in this build"
+
 _UNSET = "or set podnet_podman to false"
 
 
@@ -55,13 +59,15 @@ class Podman(NamedTuple):
 
     `version` and `netavark` are what the programs print of themselves, "" where one is not there.
     `settings` are those of _SETTING that its configuration has, each with the file that says so.
-    `containers` is how many it has that were made with netavark, as far as it is known.
+    `containers` is how many it has that were made with netavark, as far as it is known. `no_cni`:
+    it was built without CNI.
     """
 
     version: str = ""
     netavark: str = ""
     settings: Mapping[str, tuple[str, str]] = MappingProxyType({})
     containers: int = 0
+    no_cni: bool = False
 
 
 def ask() -> Podman:
@@ -70,7 +76,18 @@ def ask() -> Podman:
     if not version:
         return Podman()
     netavark = next(filter(None, (_printed(f"{one}/netavark") for one in HELPERS)), "")
-    return Podman(version, netavark, _settings(), _containers())
+    return Podman(version, netavark, _settings(), _containers(), _lacks_cni())
+
+
+def _lacks_cni() -> bool:
+    """Whether Podman was built without CNI: to make it say so would make its storage, too."""
+    try:
+        with Path(run.find("podman")).open("rb") as program, mmap.mmap(
+            program.fileno(), 0, access=mmap.ACCESS_READ
+        ) as code:
+            return code.find(_NO_CNI) >= 0
+    except (OSError, ValueError, PodnetError):
+        return False
 
 
 def _printed(program: str) -> str:
@@ -151,6 +168,11 @@ def _version(text: str) -> tuple[int, int] | None:
 
 
 def _demand_cni(plan: Plan, label: str, found: Podman) -> None:
+    if found.no_cni:
+        raise PodnetError(
+            f"{label}: {found.version!r} was built without CNI, and before 5.4 it has no other way;"
+            f" install Podman 5.4 and netavark 1.14 or newer, {_UNSET}"
+        )
     value, file = found.settings.get("network_backend", ("", ""))
     if value not in ("", CNI):
         raise PodnetError(

@@ -1,0 +1,59 @@
+"""Podman on a lab's host, as root runs it, with what a host in a container needs besides."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from lab import Lab
+
+#: What `podman run` leaves when the last container is gone.
+_LEFT = (
+    *("/run/containers", "/run/libpod", "/run/crun", "/run/runc", "/run/lock/netavark.lock"),
+    *("/etc/cni/net.d/cni.lock", "/var/cache/containers", "/run/podman", "/var/lib/containers"),
+)
+
+#: A host's disk is an overlay, which cannot be another one's upper layer; hosts have no journal
+#: that Podman could write to, and no systemd that would make scopes for it.
+_GLOBAL = ("--storage-driver=vfs", "--events-backend=file", "--cgroup-manager=cgroupfs")
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that runs: its address and a process in its namespace."""
+
+    host: str
+    name: str
+    address: str
+    pid: int
+
+
+class Podman:
+    """The Podman of one host."""
+
+    def __init__(self, lab: Lab, host: str) -> None:
+        """Nothing happens yet."""
+        self.host = host
+        self._lab = lab
+
+    def run(self, name: str, network: str = "podnet") -> Container:
+        """Start a container from the host's busybox; no registry is in reach."""
+        limits = ("--pids-limit=0", "--cap-add=NET_RAW")
+        command = ("--rootfs", "/srv/busybox", "sleep", "86400")
+        self("run", "--detach", "--name", name, "--network", network, *limits, *command)
+        (shown,) = json.loads(self("inspect", name))
+        attached = shown["NetworkSettings"]["Networks"][network]
+        return Container(self.host, name, attached["IPAddress"], shown["State"]["Pid"])
+
+    def remove(self) -> None:
+        """Remove all containers."""
+        self("rm", "--all", "--force", "--time=0")
+
+    def forget(self) -> None:
+        """Remove what Podman leaves."""
+        self.remove()
+        self._lab.run(self.host, ["rm", "-rf", *_LEFT], check=True)
+
+    def __call__(self, *argv: str) -> str:
+        """Run a command of Podman; return what it prints."""
+        return self._lab.run(self.host, ["podman", *_GLOBAL, *argv], check=True).stdout
