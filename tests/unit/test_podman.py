@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from podnet.backends.document import plan_from_text
 from podnet.cni import cni_record, configuration, podman, podman_file
+from podnet.cni.conflist import conflist
 from podnet.cni.podman import Podman
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.keep import leases
 from podnet.kernel import run
+from podnet.plan.plan_run import run as plan_run
 
 from tests.unit.cni_root import Root, done, made, removed
 
@@ -251,6 +257,47 @@ def test_an_address_that_is_in_use_in_the_range_is_refused(root: Root) -> None:
     (held / "10.244.0.200").unlink()
     with pytest.raises(PodnetError, match=r"holds 10\.244\.0\.223, which an endpoint has; end"):
         configuration.inspect(plan, "n1", endpoints=["10.244.0.9", "10.244.0.223"])
+
+
+entries = st.tuples(st.integers(2, 254), st.integers(2, 254))
+
+
+@given(entries, st.lists(entries, max_size=4), st.sampled_from(["", "10.244.0.9"]))
+def test_host_local_gives_out_nothing_of_podmans_range(
+    podmans: tuple[int, int], reserved: list[tuple[int, int]], endpoint: str
+) -> None:
+    """The plan refuses what overlaps; else what both give out, and endpoints, is apart."""
+    host: dict[str, Any] = {"name": "n1", "inventory_dir": "/nowhere"}
+    host["podnet_node_ip"] = "192.0.2.1"
+    host |= {"podnet_podman": True, "podnet_podman_range": [spelt(podmans)]}
+    host |= {"podnet_reserved": [spelt(one) for one in reserved]}
+    if endpoint:
+        host["podnet_endpoints"] = [{"name": "web", "address": endpoint}]
+    try:
+        plan = plan_from_text(plan_run([host], write=False)["document"])
+    except PodnetError as error:
+        inside = endpoint and min(podmans) <= 9 <= max(podmans)
+        assert inside or "leaves no address" in str(error)
+        return
+    node = plan.nodes["n1"]
+    network = json.loads(podman_file.content(podman_file.NETAVARK, plan, node, 1450, ()))
+    (lease,) = (one["lease_range"] for one in network["subnets"])
+    own = numbers(lease["start_ip"], lease["end_ip"])
+    assert own == set(range(min(podmans), max(podmans) + 1))
+    ranges = json.loads(conflist(plan, node, 1450, (), "1.0.0"))["plugins"][0]["ipam"]["ranges"]
+    pods = {at for one in ranges[0] for at in numbers(one["rangeStart"], one["rangeEnd"])}
+    assert pods
+    assert not own & pods
+    assert 9 not in own | pods or not endpoint
+
+
+def spelt(ends: tuple[int, int]) -> str:
+    return f"10.244.0.{min(ends)}-10.244.0.{max(ends)}"
+
+
+def numbers(first: str, last: str) -> set[int]:
+    low, high = (int(one.rpartition(".")[2]) for one in (first, last))
+    return set(range(low, high + 1))
 
 
 def test_false_removes_what_was_written(root: Root) -> None:
