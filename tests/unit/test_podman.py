@@ -64,6 +64,10 @@ def install(root: Root, found: Podman) -> None:
         program(root, "helpers/netavark", found.netavark)
 
 
+def asked(told: bool = False) -> Podman:
+    return podman.ask(podman_file.path(podman_file.CNI, "podnet"), told)
+
+
 BACKENDS = [
     ("podman version 4.0.0", "", "cni"),
     ("podman version 4.3.1", "", "cni"),
@@ -367,9 +371,9 @@ def test_a_file_of_somebody_else_is_refused_and_never_removed(root: Root, found:
 
 
 def test_the_host_is_asked(root: Root) -> None:
-    assert podman.ask() == Podman()
+    assert asked() == Podman()
     install(root, TRIXIE)
-    assert podman.ask() == TRIXIE
+    assert asked() == TRIXIE
     etc, vendor = root.top / "etc/containers", root.top / "usr/share/containers"
     (etc / "containers.conf.d").mkdir(parents=True)
     vendor.mkdir(parents=True)
@@ -379,7 +383,7 @@ def test_the_host_is_asked(root: Root) -> None:
     (etc / "containers.conf.d/60-podnet-podnet.conf").write_text(
         '# Made by podnet\nnetwork_backend = "cni"\n'
     )
-    assert podman.ask().settings == {
+    assert asked().settings == {
         "network_backend": ("netavark", str(etc / "containers.conf.d/50-theirs.conf")),
         "network_config_dir": ("/srv/n", str(etc / "containers.conf")),
     }
@@ -404,15 +408,39 @@ def test_containers_of_netavark_are_counted(
     (store / "overlay-containers/containers.json").write_text(listed)
     if chosen:
         (store / "defaultNetworkBackend").write_text(chosen)
-    assert podman.ask().containers == count
+    assert asked().containers == count
+
+
+def test_containers_made_since_podnet_chose_cni_are_no_obstacle(root: Root) -> None:
+    """What the store says was chosen first stays there."""
+    install(root, BOOKWORM)
+    store = root.top / "var/storage"
+    (store / "overlay-containers").mkdir(parents=True)
+    (store / "defaultNetworkBackend").write_text("netavark")
+    done(plan_of(root))
+    (store / "overlay-containers/containers.json").write_text('[{"id": "a"}]')
+    assert not configuration.inspect(plan_of(root), "n1").changed
+    (drop_in,) = (root.top / "etc/containers/containers.conf.d").iterdir()
+    drop_in.unlink()
+    assert done(plan_of(root)).changed
+    # Another network of podnet's has told Podman, too.
+    other = plan_of(root, name="other")
+    other = replace(other, cni=replace(other.cni, conf_name="11-other.conflist"))
+    done(other)
+    done(root.plan())
+    done(plan_of(root))
+    removed(plan_of(root))
+    removed(other)
+    with pytest.raises(PodnetError, match=r"Podman has 1 container\(s\) made with netavark"):
+        configuration.inspect(plan_of(root), "n1")
 
 
 def test_a_podman_that_was_built_without_cni(root: Root) -> None:
     install(root, BOOKWORM)
-    assert not podman.ask().no_cni
+    assert not asked().no_cni
     with (root.top / "programs/podman").open("a") as file:
         file.write("# \0cni support is not enabled in this build, only netavark. Got\0\n")
-    assert podman.ask() == BOOKWORM._replace(no_cni=True)
+    assert asked() == BOOKWORM._replace(no_cni=True)
 
 
 def test_a_program_that_fails_or_talks_too_much(root: Root) -> None:
@@ -420,6 +448,6 @@ def test_a_program_that_fails_or_talks_too_much(root: Root) -> None:
     file.parent.mkdir()
     file.write_text("#!/bin/sh\nexit 125\n")
     file.chmod(0o755)
-    assert podman.ask() == Podman()
+    assert asked() == Podman()
     program(root, "programs/podman", "x" * 5000)
-    assert podman.ask() == Podman("x" * 80)
+    assert asked() == Podman("x" * 80)

@@ -281,7 +281,9 @@ def _podmans_backend(plan: Plan, node: Node, record: CniRecord, endpoints: Seque
     # Imported here, because a host compiles all imports in every call, and most have no Podman.
     from . import podman
 
-    way = podman.backend(plan, node, podman.ask(), endpoints)
+    drop_in = podman_file.path(podman_file.CNI, plan.name)
+    found = podman.ask(drop_in, told=record.podman == drop_in)
+    way = podman.backend(plan, node, found, endpoints)
     path = podman_file.path(way, plan.name)
     text = files.read_text(path)
     if text is not None and path != record.podman and not podman_file.is_ours(text):

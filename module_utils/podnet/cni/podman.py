@@ -59,8 +59,8 @@ class Podman(NamedTuple):
 
     `version` and `netavark` are what the programs print of themselves, "" where one is not there.
     `settings` are those of _SETTING that its configuration has, each with the file that says so.
-    `containers` is how many it has that were made with netavark, as far as it is known. `no_cni`:
-    it was built without CNI.
+    `containers` is how many it has that were made with netavark, as far as it is known: 0 where it
+    is told to use CNI. `no_cni`: it was built without CNI.
     """
 
     version: str = ""
@@ -70,13 +70,19 @@ class Podman(NamedTuple):
     no_cni: bool = False
 
 
-def ask() -> Podman:
-    """Ask the programs of this host for their versions, and read Podman's configuration."""
+def ask(own: str, told: bool) -> Podman:
+    """Ask the programs of this host for their versions, and read Podman's configuration.
+
+    `own` is the path of podnet's drop-in, which does not count; `told`: an earlier run wrote it.
+    """
     version = _printed("podman")
     if not version:
         return Podman()
     netavark = next(filter(None, (_printed(f"{one}/netavark") for one in HELPERS)), "")
-    return Podman(version, netavark, _settings(), _containers(), _lacks_cni())
+    settings = _settings(own)
+    # What the store says was chosen before it was told; containers have been made since.
+    told = told or settings.get("network_backend", ("",))[0] == CNI
+    return Podman(version, netavark, settings, 0 if told else _containers(), _lacks_cni())
 
 
 def _lacks_cni() -> bool:
@@ -98,8 +104,8 @@ def _printed(program: str) -> str:
     return done.output.strip()[:80] if done.code == 0 else ""
 
 
-def _settings() -> dict[str, tuple[str, str]]:
-    """Return what others' files set, as Podman reads them: a later one wins."""
+def _settings(own: str) -> dict[str, tuple[str, str]]:
+    """Return what files but `own` set, as Podman reads them: a later one wins."""
     found: dict[str, tuple[str, str]] = {}
     drop_ins = sorted(Path(podman_file.DIRECTORY, "containers.conf.d").glob("*.conf"))
     for file in (
@@ -110,7 +116,7 @@ def _settings() -> dict[str, tuple[str, str]]:
             text = file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        if not podman_file.is_ours(text):
+        if str(file) != own:
             found.update((key, (value, str(file))) for key, value in _SETTING.findall(text))
     return found
 
