@@ -41,6 +41,8 @@ def told(cluster: Cluster) -> Iterator[tuple[Site, dict[str, Podman]]]:
         with site.restored():
             site.set(podman=True, podman_range=RANGES)
             site.site()
+            for one in podmans.values():
+                one.prepare()
             yield site, podmans
             for one in podmans.values():
                 one.remove()
@@ -103,7 +105,7 @@ def test_each_podman_is_told_in_its_own_way(told: tuple[Site, dict[str, Podman]]
 def test_drift_is_repaired(told: tuple[Site, dict[str, Podman]]) -> None:
     site, _ = told
     text = site.on("n2", "cat", NETWORK)
-    site.on("n2", "tee", NETWORK, stdin=text.replace("10.244.1.203", "10.244.1.250"))
+    site.on("n2", "tee", NETWORK, stdin=text.replace("10.244.1.201", "10.244.1.250"))
     site.on("n3", "rm", CONF)
     assert site.check().changed_hosts == {"n2", "n3"}
     site.site()

@@ -13,9 +13,17 @@ _LEFT = (
     *("/etc/cni/net.d/cni.lock", "/var/cache/containers", "/run/podman", "/var/lib/containers"),
 )
 
-#: A host's disk is an overlay, which cannot be another one's upper layer; hosts have no journal
-#: that Podman could write to, and no systemd that would make scopes for it.
-_GLOBAL = ("--storage-driver=vfs", "--events-backend=file", "--cgroup-manager=cgroupfs")
+#: A host's disk is an overlay, which cannot be another one's upper layer.
+_STORAGE_CONF = "/etc/containers/storage.conf"
+_STORAGE = """\
+[storage]
+driver = "vfs"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+"""
+
+#: For a lab's hosts, whose journal and control groups are not a whole machine's.
+_GLOBAL = ("--events-backend=file", "--cgroup-manager=cgroupfs")
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,10 @@ class Podman:
         self.host = host
         self._lab = lab
 
+    def prepare(self) -> None:
+        """Configure it for a lab."""
+        self._lab.run(self.host, ["tee", _STORAGE_CONF], stdin=_STORAGE, check=True)
+
     def run(self, name: str, network: str = "podnet") -> Container:
         """Start a container from the host's busybox; no registry is in reach."""
         limits = ("--pids-limit=0", "--cap-add=NET_RAW")
@@ -50,9 +62,8 @@ class Podman:
         self("rm", "--all", "--force", "--time=0")
 
     def forget(self) -> None:
-        """Remove what Podman leaves."""
-        self.remove()
-        self._lab.run(self.host, ["rm", "-rf", *_LEFT], check=True)
+        """Remove what Podman leaves, when all containers are removed."""
+        self._lab.run(self.host, ["rm", "-rf", _STORAGE_CONF, *_LEFT], check=True)
 
     def __call__(self, *argv: str) -> str:
         """Run a command of Podman; return what it prints."""
