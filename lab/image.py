@@ -96,11 +96,15 @@ MASK = (
 
 #: Podman's, which needs none of them for `podman run`.
 PODMAN_MASK = (
+    "podman.service",
     "podman.socket",
+    "podman-auto-update.service",
     "podman-auto-update.timer",
     "podman-restart.service",
     "podman-clean-transient.service",
+    "netavark-dhcp-proxy.service",
     "netavark-dhcp-proxy.socket",
+    "netavark-firewalld-reload.service",
 )
 
 QEMU_DISABLE = ("nftables.service",)
@@ -138,8 +142,10 @@ _MMDEBSTRAP = (
     '--aptopt=Acquire::Retries "5"',
 )
 
-#: A network of CNI that only tests of Podman should meet; its own test program, of 36 MB.
+#: A network of CNI that only tests of Podman should meet; what empties host-local's leases at each
+#: boot, which is podnet's to show; its own test program, of 36 MB.
 _MMDEBSTRAP_PODMAN = (
+    "--dpkgopt=path-exclude=/usr/lib/tmpfiles.d/podman.conf",
     "--dpkgopt=path-exclude=/etc/cni/net.d/87-podman-bridge.conflist",
     "--dpkgopt=path-exclude=/usr/libexec/podman/podman-testing",
 )
