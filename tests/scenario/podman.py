@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 
 from lab import Lab
@@ -62,8 +63,18 @@ class Podman:
         self("rm", "--all", "--force", "--time=0")
 
     def forget(self) -> None:
-        """Remove what Podman leaves, when all containers are removed."""
+        """Remove what Podman leaves, when all containers are removed.
+
+        A container that ended has its cleaning up done by a process of Podman's that nobody awaits.
+        """
+        deadline = time.monotonic() + 30
+        while self._works() and time.monotonic() < deadline:
+            time.sleep(0.2)
         self._lab.run(self.host, ["rm", "-rf", _STORAGE_CONF, *_LEFT], check=True)
+
+    def _works(self) -> bool:
+        found = self._lab.run(self.host, ["pgrep", "-x", "conmon|podman"], check=False)
+        return found.returncode == 0
 
     def __call__(self, *argv: str) -> str:
         """Run a command of Podman; return what it prints."""
