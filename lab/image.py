@@ -33,15 +33,15 @@ KINDS = (CONTAINER, QEMU)
 _PACKAGES = """
 systemd systemd-sysv dbus udev openssh-server sudo python3 procps git
 iproute2 iputils-ping nftables iptables ethtool iperf3 tcpdump wireguard-tools wireguard-go
-containernetworking-plugins containerd runc busybox-static
+containernetworking-plugins containerd runc podman busybox-static
 network-manager firewalld
 """
 #: An ordinary Debian host with SSH and Python for Ansible; what podnet drives and a person looks
 #: with; a container runtime and something to run in it; other people's tools to live with.
 PACKAGES = _PACKAGES.split()
 
-#: What a suite does not have.
-SUITE_LACKS = {"bullseye": {"wireguard-go"}}
+#: What a suite does not have, or only in a version that podnet does nothing for.
+SUITE_LACKS = {"bullseye": {"wireguard-go", "podman"}}
 
 #: What a virtual machine has besides: its kernel, and what boots it. It has no more than kernels
 #: are tried with: each service takes an emulated processor seconds.
@@ -50,7 +50,8 @@ QEMU_PACKAGES = ["initramfs-tools", "zstd", "kmod"]
 #: The kernel; where mirrors may lack the newest of a release in long-term support, that of its last
 #: point release (apt-get(8): package/release).
 QEMU_KERNEL = {"bullseye": "linux-image-cloud-amd64/bullseye"}
-QEMU_LACKS = {"git", "iperf3", "wireguard-go", "containerd", "runc", "network-manager", "firewalld"}
+QEMU_LACKS = {"git", "iperf3", "wireguard-go", "containerd", "runc", "podman"}
+QEMU_LACKS |= {"network-manager", "firewalld"}
 
 #: Path in the image -> text.
 FILES = {
@@ -93,6 +94,19 @@ MASK = (
     "console-getty.service",
 )
 
+#: Podman's, which needs none of them for `podman run`.
+PODMAN_MASK = (
+    "podman.service",
+    "podman.socket",
+    "podman-auto-update.service",
+    "podman-auto-update.timer",
+    "podman-restart.service",
+    "podman-clean-transient.service",
+    "netavark-dhcp-proxy.service",
+    "netavark-dhcp-proxy.socket",
+    "netavark-firewalld-reload.service",
+)
+
 QEMU_DISABLE = ("nftables.service",)
 
 #: On virtual machines, whose boot is slow where the machine emulates their processor.
@@ -127,6 +141,16 @@ _MMDEBSTRAP = (
     # A mirror or a resolver that hiccups shall not cost the whole build.
     '--aptopt=Acquire::Retries "5"',
 )
+
+#: A network of CNI that only tests of Podman should meet; what empties host-local's leases at each
+#: boot, which is podnet's to show; its own test program, of 36 MB.
+_MMDEBSTRAP_PODMAN = (
+    "--dpkgopt=path-exclude=/usr/lib/tmpfiles.d/podman.conf",
+    "--dpkgopt=path-exclude=/etc/cni/net.d/87-podman-bridge.conflist",
+    "--dpkgopt=path-exclude=/usr/libexec/podman/podman-testing",
+)
+
+_PODMAN_EMPTY = ("etc/cni/net.d", "etc/cni")
 
 #: For initramfs-tools(7): path below /etc/initramfs-tools -> (text, mode). Only the modules that
 #: find the disk: unpacking all takes an emulated processor longer than the rest of the boot.
@@ -176,7 +200,8 @@ class Image:
     def key(self) -> str:
         """Return the name of its directory: a hash of all that goes into it."""
         recipe = [self.suite, self.kind, self._packages(), FILES, ENABLE, DISABLE, self._masked()]
-        recipe += [BUSYBOX_ROOT, _BUSYBOX_DIRS, _BUSYBOX_LINKS, _MMDEBSTRAP]
+        recipe += [BUSYBOX_ROOT, _BUSYBOX_DIRS, _BUSYBOX_LINKS, self._options()]
+        recipe += [_PODMAN_EMPTY] if "podman" in self._packages() else []
         if self.kind == QEMU:
             recipe += [_INITRAMFS, _DISK_SIZE]
         return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
@@ -231,14 +256,18 @@ class Image:
         return [one for one in PACKAGES if one not in lacks] + more
 
     def _masked(self) -> tuple[str, ...]:
-        return MASK + (QEMU_MASK if self.kind == QEMU else ())
+        masked = MASK + (QEMU_MASK if self.kind == QEMU else ())
+        return masked + (PODMAN_MASK if "podman" in self._packages() else ())
+
+    def _options(self) -> tuple[str, ...]:
+        return _MMDEBSTRAP + (_MMDEBSTRAP_PODMAN if "podman" in self._packages() else ())
 
     def _debootstrap(self, root: Path, group: Path) -> None:
         group.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as directory:
             scratch = Path(directory)
             files = sources.machine_sources(self.suite, scratch)
-            command = ["mmdebstrap", *_MMDEBSTRAP, f"--include={','.join(self._packages())}"]
+            command = ["mmdebstrap", *self._options(), f"--include={','.join(self._packages())}"]
             if self.kind == QEMU:
                 command.append(f"--essential-hook=copy-in {_initramfs_tools(scratch)} /etc")
             command += [self.suite, str(root), *map(str, files)]
@@ -272,6 +301,9 @@ class Image:
         off = QEMU_DISABLE if self.kind == QEMU else DISABLE
         for action, units in (("enable", ENABLE), ("disable", off), ("mask", self._masked())):
             machine.run(["systemctl", f"--root={root}", "--quiet", action, *units])
+        # Without them it shows whether podnet removes the directories that it makes.
+        for name in _PODMAN_EMPTY if "podman" in self._packages() else ():
+            (root / name).rmdir()
         busybox = root / BUSYBOX_ROOT
         for name in _BUSYBOX_DIRS:
             (busybox / name).mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ description:
   - Writes the configuration list by which container runtimes attach pods to the network. It chains
     the C(bridge) plugin with C(host-local) addresses from the node's subnet, and extra plugins.
   - The newest CNI version that all plugins on the host speak is used; the plugins are asked.
+  - Where the plan says so (C(podnet_podman)), Podman is told of the network, too, by a file below
+    C(/etc/containers). A Podman that cannot use it is an error before any file is written.
   - A missing plugin is an error before any file is written.
   - What was written is recorded below C(/etc/podnet), so that a changed file name leaves no second
     file behind and O(state=absent) removes what is podnet's and nothing else.

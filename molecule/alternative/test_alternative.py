@@ -45,6 +45,14 @@ def test_cni(cluster: Cluster) -> None:
         assert "leases" not in cluster.on(host, "ls", "/etc/podnet/other-net/boot/").split()
 
 
+def test_podman_looks_where_the_cni_file_is(cluster: Cluster) -> None:
+    for host in cluster.hosts:
+        file = "/etc/containers/containers.conf.d/60-podnet-other-net.conf"
+        said = cluster.on(host, "cat", file).splitlines()
+        assert 'network_backend = "cni"' in said
+        assert 'network_config_dir = "/etc/other/cni"' in said
+
+
 def test_another_cni_file_goes_aside(cluster: Cluster) -> None:
     cluster.on("n1", "tee", "/etc/other/cni/05-theirs.conf", stdin="{}")
     cluster.site()
@@ -56,8 +64,8 @@ def test_another_cni_file_goes_aside(cluster: Cluster) -> None:
 def test_reserved_addresses_are_in_no_range(cluster: Cluster) -> None:
     conflist = json.loads(cluster.on("n1", "cat", "/etc/other/cni/42-pods.conflist"))
     four, six = conflist["plugins"][0]["ipam"]["ranges"]
-    assert [one["rangeStart"] for one in four] == ["100.64.3.2", "100.64.3.24"]
-    assert [one["rangeStart"] for one in six] == ["fd00:100:ff::2", "fd00:100:ff::200"]
+    assert [one["rangeStart"] for one in four] == ["100.64.3.2", "100.64.3.32"]
+    assert [one["rangeStart"] for one in six] == ["fd00:100:ff::2", "fd00:100:ff::300"]
 
 
 def test_endpoints(cluster: Cluster) -> None:

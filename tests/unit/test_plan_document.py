@@ -28,6 +28,7 @@ def document() -> dict[str, Any]:
             ip6=f"fd00:2::{number + 1}", endpoints=[{"name": "web", "address": "10.244.0.9"}]
         )
         node.update(reserved=["10.244.0.9-10.244.0.20", "fd00:244::9"])
+        node.update(podman=True, podman_range=["10.244.0.9-10.244.0.20"])
     made["masquerade_exclude"] = ["10.0.0.0/9", "2001:db8::/32"]
     made["guard"] = False
     return made

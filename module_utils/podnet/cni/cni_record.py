@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator
 
@@ -19,13 +19,15 @@ class CniRecord:
     """What podnet wrote on this host for one network.
 
     `path` is the conflist, `links` are the links to plugins, `archive_dir` is where an archive was
-    unpacked. `exclusive`: the configurations of others beside `path` were moved aside.
+    unpacked. `exclusive`: the configurations of others beside `path` were moved aside. `podman` is
+    the file that tells Podman of the network, "" if there is none.
     """
 
     path: str = ""
     links: tuple[str, ...] = ()
     archive_dir: str = ""
     exclusive: bool = False
+    podman: str = ""
 
     @property
     def directory(self) -> str:
@@ -35,9 +37,10 @@ class CniRecord:
     def to_text(self) -> str:
         """Return the file's text."""
         fields = dict(vars(self), links=list(self.links))
-        # As it was before there was such a field.
-        if not self.exclusive:
-            del fields["exclusive"]
+        # As it was before there were such fields.
+        for key in ("exclusive", "podman"):
+            if not fields[key]:
+                del fields[key]
         return json.dumps(fields, indent=2) + "\n"
 
 
@@ -59,12 +62,13 @@ def read_record(name: str) -> CniRecord:
             tuple(str(one) for one in found.get("links", ())),
             str(found.get("archive_dir", "")),
             found.get("exclusive", False) is True,
+            str(found.get("podman", "")),
         )
     except (ValueError, AttributeError, TypeError):
         return CniRecord()
     # podnet deletes the directory that the record names, so one outside of ARCHIVES is ignored.
     if not is_archive_dir(record.archive_dir):
-        record = CniRecord(record.path, record.links, "", record.exclusive)
+        record = replace(record, archive_dir="")
     return record
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence, Union
 
 from ..core.errors import PodnetError, message
-from ..core.model import Plan, pack
+from ..core.model import Node, Plan, pack
 from ..keep import files, leases, record_file
 from ..keep.files import LinkChange, MoveChange, TextChange, TreeRemoval
 from ..kernel import adopt as flannel
 from ..kernel.netns import interface_mtu
-from . import cni_record, others
+from . import cni_record, others, podman_file
 from .chain import find_plugin, supported_versions
 from .cni_record import CniRecord, is_archive_dir, read_record, record_path
 from .conflist import best_version, conflist, plugin_types
@@ -117,6 +117,8 @@ def inspect(
     seen = Inspection(path=f"{plan.cni.conf_dir}/{plan.cni.conf_name}")
     record = read_record(plan.name)
     _demand_ours(seen.path, plan.name, record)
+    taken = recorded_endpoints(plan.name) if endpoints is None else list(endpoints)
+    way = _podmans_backend(plan, node, record, taken) if node.podman else ""
     # An archive that an earlier run unpacked is used until another one is given.
     archive_dir = archive_dir or record.archive_dir
 
@@ -139,9 +141,8 @@ def inspect(
 
     seen.mtu = _mtu(plan, node_name, mtu, predicted_mtu)
     seen.cni_version = best_version(supported_versions(sorted(set(seen.plugins.values()))))
-    taken = [*reserved, *(recorded_endpoints(plan.name) if endpoints is None else endpoints)]
     try:
-        seen.content = conflist(plan, node, seen.mtu, taken, seen.cni_version)
+        seen.content = conflist(plan, node, seen.mtu, [*reserved, *taken], seen.cni_version)
     except ValueError as error:
         raise PodnetError(f"{node_name}: reserved address: {error}") from error
 
@@ -149,11 +150,15 @@ def inspect(
     # flannel's configuration is removed, and not moved aside: flannel does not come back.
     adopted = dict(flannel.cni_configs(plan.cni.conf_dir)) if node.adopt else {}
     moves, told = _others(plan, seen.path, record, adopted)
-    seen.changes = _changes(plan, seen, record, links, archive_dir, moves=moves)
+    text = podman_file.content(way, plan, node, seen.mtu, directories) if way else ""
+    for_podman, left = _podman(plan.name, record, way, text)
+    seen.changes = _changes(
+        plan, seen, record, links, archive_dir, way=way, moves=[*moves, *for_podman]
+    )
     # It sorts before podnet's, so runtimes would use it. It goes when podnet's is in place.
     for path in adopted:
         _collect(seen, files.text_change(path, None))
-    seen.warnings = [*told, *_unseen_plugins(plan, seen.plugins, links)]
+    seen.warnings = [*told, *left, *_unseen_plugins(plan, seen.plugins, links)]
     return seen
 
 
@@ -164,15 +169,17 @@ def _changes(
     links: dict[str, str],
     archive_dir: str,
     *,
+    way: str,
     moves: Sequence[FileChange],
 ) -> list[FileChange]:
     """Return the ordered changes that lead to the configuration in `seen`.
 
     The record is written first, so that it names all that a run that dies leaves behind; links come
     before the configuration, which needs them; `moves` of others' configurations after it, so that
-    a runtime has one at every moment.
+    a runtime has one at every moment. `way` is Podman's backend, "" where it gets nothing.
     """
-    wanted = CniRecord(seen.path, tuple(links), archive_dir, plan.cni.exclusive)
+    told = podman_file.path(way, plan.name) if way else ""
+    wanted = CniRecord(seen.path, tuple(links), archive_dir, plan.cni.exclusive, told)
     steps: list[FileChange | None] = [
         files.text_change(record_path(plan.name), wanted.to_text()),
         *(files.link_change(path, target) for path, target in links.items()),
@@ -211,6 +218,9 @@ def inspect_absent(name: str, plan: Plan | None = None) -> Inspection:
             _collect(seen, files.link_change(link, None))
     if record.archive_dir and not _used_by_others(name, record.archive_dir):
         _collect(seen, files.tree_removal(record.archive_dir))
+    gone, left = _podman(name, record, "", "")
+    seen.changes += gone
+    seen.warnings += left
     # A probe pod ends with its run, or ended with the host that rebooted meanwhile.
     probes = {one.name for one in leases.of_probes(name)}
     held = [one for one in leases.addresses(name) if one not in probes]
@@ -260,6 +270,53 @@ def apply(inspection: Inspection, name: str) -> None:
     if not inspection.present:
         own = (f"{files.STATE}/{name}", cni_record.ARCHIVES, str(Path(cni_record.ARCHIVES).parent))
         files.prune_directories(own)
+
+
+def _podmans_backend(plan: Plan, node: Node, record: CniRecord, endpoints: Sequence[str]) -> str:
+    """Return by which backend Podman can use the network.
+
+    Raises PodnetError if by none, and for a file in the place of podnet's that podnet did not
+    write. What it did write is written anew, whatever it has become.
+    """
+    # Imported here, because a host compiles all imports in every call, and most have no Podman.
+    from . import podman
+
+    drop_in = podman_file.path(podman_file.CNI, plan.name)
+    found = podman.ask(drop_in, told=record.podman == drop_in)
+    way = podman.backend(plan, node, found, endpoints)
+    path = podman_file.path(way, plan.name)
+    text = files.read_text(path)
+    if text is not None and path != record.podman and not podman_file.is_ours(text):
+        raise PodnetError(
+            f"{path}: podnet_podman needs this file, and podnet did not write it; remove it, or "
+            "set podnet_podman to false"
+        )
+    return way
+
+
+def _podman(
+    name: str, record: CniRecord, way: str, text: str
+) -> tuple[list[FileChange], list[str]]:
+    """Return the changes that tell Podman of network `name` by backend `way`, and warnings.
+
+    `text` is the file's. Without a `way` Podman is told nothing, and what podnet wrote goes.
+    """
+    changes: list[FileChange | None] = []
+    warnings = []
+    wanted = podman_file.path(way, name) if way else ""
+    for path in podman_file.paths(name):
+        recorded = path == record.podman
+        if path != wanted and not recorded and record.path:
+            continue
+        if path == wanted:
+            changes.append(files.text_change(path, text))
+            continue
+        found = files.read_text(path)
+        if found is not None and podman_file.is_ours(found):
+            changes.append(files.text_change(path, None))
+        elif recorded and found is not None:
+            warnings.append(f"{path}: is no longer what podnet wrote; it was left alone")
+    return [one for one in changes if one is not None], warnings
 
 
 def plugin_directories(plan: Plan, archive_dir: str = "") -> tuple[str, ...]:

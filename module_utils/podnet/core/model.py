@@ -34,6 +34,9 @@ MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 #: "leases", the addresses of pods that ended with the last boot.
 LEAVABLE = ("forward", "networkd", "leases")
 
+#: Fields of a node that are lists in the document.
+_LISTS = ("reserved", "leave_alone", "podman_range")
+
 # IFNAMSIZ is 16 with the final NUL (linux/if.h); dev_valid_name() forbids "/", ":" and spaces.
 # We allow less, so that a name is safe in a batch file, a path and an nft script alike.
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
@@ -180,9 +183,10 @@ class Node:
     `adopt`: podnet takes over what flannel made there. `manage_neighbours`: podnet raises the
     kernel's limits of its neighbour tables. `bridge_netfilter` is "true", "false" or "" (as the
     host needs; state/bridge_netfilter.py). `repair_interval` is how often a timer repairs the host
-    (see INTERVAL), "" for never. `key` is the public key by which peers know
-    the node, "" where the backend has none or the host has not made it yet; `settings` are the
-    backend's own, as in `Plan`.
+    (see INTERVAL), "" for never. `podman`: Podman is to know the network (cni/podman.py);
+    `podman_range` are those of `reserved` that it gives out, one of a family. `key` is the
+    public key by which peers know the node, "" where the backend has none or the host has not made
+    it yet; `settings` are the backend's own, as in `Plan`.
     """
 
     name: str
@@ -201,6 +205,8 @@ class Node:
     manage_neighbours: bool = False
     bridge_netfilter: str = ""
     repair_interval: str = ""
+    podman: bool = False
+    podman_range: tuple[str, ...] = ()
     key: str = ""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -257,7 +263,7 @@ class Plan:
                 for key, value in vars(node).items()
                 if value not in ("", None, (), {}) and value is not False and key != "endpoints"
             }
-            for key in ("reserved", "leave_alone"):
+            for key in _LISTS:
                 if getattr(node, key):
                     entry[key] = list(getattr(node, key))
             if node.endpoints:
@@ -307,7 +313,7 @@ class Plan:
             nodes: dict[str, Node] = {}
             for entry in fields.pop("nodes"):
                 endpoints = tuple(Endpoint(**one) for one in entry.get("endpoints", ()))
-                lists = {key: tuple(entry.get(key, ())) for key in ("reserved", "leave_alone")}
+                lists = {key: tuple(entry.get(key, ())) for key in _LISTS}
                 node = Node(**dict(entry, endpoints=endpoints, **lists))
                 nodes[node.name] = node
             edition = Edition(**fields.pop("edition", {}))
@@ -378,8 +384,10 @@ def node_validate(node: Node) -> None:
         label + ".interface",
         node.interface,
     )
-    for one in node.reserved:
-        demand(is_range(one), label + ".reserved", one)
+    for field in ("reserved", "podman_range"):
+        for one in getattr(node, field):
+            demand(is_range(one), f"{label}.{field}", one)
+    demand(isinstance(node.podman, bool), label + ".podman", node.podman)
     demand(set(node.leave_alone) <= set(LEAVABLE), label + ".leave_alone", node.leave_alone)
     demand(isinstance(node.adopt, bool), label + ".adopt", node.adopt)
     demand(

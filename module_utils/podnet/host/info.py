@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.registry import KINDS, MAIN_KINDS, entries_by_kind
-from ..cni import addresses, cni_record, others
+from ..cni import addresses, cni_record, others, podman_file
 from ..core.errors import PodnetError
 from ..core.model import Plan, is_network_name
 from ..core.state import Link, State
@@ -143,6 +143,8 @@ def _demand_room(seen: Look, cni_install: str) -> None:
     where = directories(seen.plan)
     if cni_install != "none":
         where += ["/opt/podnet", seen.plan.cni.bin_dir]
+    if seen.node.podman:
+        where.append(podman_file.DIRECTORY)
     # 1 KiB for each node: batches have some lines for each peer, and old and new ones coexist.
     found = edge.unwritable(where, 1024 * len(seen.plan.nodes))
     if found:

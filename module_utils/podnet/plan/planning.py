@@ -255,6 +255,7 @@ def _nodes(
             manage_neighbours=host.manage_neighbours,
             bridge_netfilter=host.bridge_netfilter,
             repair_interval=host.repair_interval,
+            podman=host.podman,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
             key=keys.get(host.name, ""),
             settings=PLANNERS[values["backend"]].node_settings(values, host.own),

@@ -1,6 +1,7 @@
 """What podnet_reserved keeps from pods: to each node its own part of what the inventory lists.
 
-A list may be given to a whole group. An entry counts for the node in whose subnet it lies.
+A list may be given to a whole group. An entry counts for the node in whose subnet it lies. What
+podnet_podman_range lists is kept from pods in the same way, and noted as Podman's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import replace
 from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from ..core.model import Node
-from ..core.ranges import Range, free, of_cidr, parse
+from ..core.ranges import Range, free, of_cidr, parse, usable
 from .inventory import InventoryHost, Problems
 
 
@@ -53,29 +54,66 @@ def give(
     count, so that a group's list need not change with them in the same moment.
     """
     result = dict(nodes)
-    lists = {host.name: frozenset(host.reserved) for host in hosts if host.reserved}
+    lists = {host.name: frozenset(_listed(host)) for host in hosts if _listed(host)}
     if not lists:
         return result
     left = [(name, both) for name, both in recorded.items() if name not in nodes]
     # A subnet that is released may be another node's by now: that one comes later.
     owners = _Owners([*left, *((one.name, (one.subnet, one.subnet6)) for one in nodes.values())])
+    podmans = {host.name: frozenset(host.podman_range) for host in hosts if host.podman_range}
     # Each entry is looked at once, though a group's list comes from every host.
     listed_by: dict[str, str] = {}
     own: dict[str, list[str]] = {name: [] for name in lists}
     for host in hosts:
-        for text in host.reserved:
+        for text in _listed(host):
             listed_by.setdefault(text, host.name)
     for text, name in listed_by.items():
         owner = owners.of(parse(text))
         wrong = _wrong(text, owner, nodes[name], lists, nodes)
         if wrong:
-            problems.add(f"{name}: podnet_reserved: {text} {wrong}")
+            problems.add(f"{name}: {_variable(text, name, podmans)}: {text} {wrong}")
         elif owner is not None and owner.name in nodes and text in lists.get(owner.name, ()):
             own[owner.name].append(text)
     for name, those in own.items():
-        result[name] = replace(nodes[name], reserved=tuple(those))
+        podman = tuple(one for one in those if one in podmans.get(name, ()))
+        result[name] = replace(nodes[name], reserved=tuple(those), podman_range=podman)
         _demand_room(result[name], problems)
+        _demand_one_range(result[name], problems)
     return result
+
+
+def _listed(host: InventoryHost) -> tuple[str, ...]:
+    return (*host.reserved, *host.podman_range)
+
+
+def _variable(text: str, name: str, podmans: Mapping[str, frozenset[str]]) -> str:
+    return "podnet_podman_range" if text in podmans.get(name, ()) else "podnet_reserved"
+
+
+def _demand_one_range(node: Node, problems: Problems) -> None:
+    """Report ranges for Podman that it cannot use or that are not its alone."""
+    label = f"{node.name}: podnet_podman_range"
+    for suffix, subnet in (("", node.subnet), ("6", node.subnet6)):
+        mine = [one for one in node.podman_range if (":" in one) == bool(suffix)]
+        if len(mine) > 1:
+            problems.add(
+                f"{label}: {', '.join(mine)} are all in {subnet}, and Podman takes one range: give"
+                " the others to podnet_reserved, or take them out"
+            )
+        for text in mine:
+            entry, whole = parse(text), usable(subnet)
+            if not entry.is_inside(whole):
+                problems.add(
+                    f"{label}: {text} has addresses of {subnet} that no container may have: give a"
+                    f" part of {whole.text()}"
+                )
+            for endpoint in node.endpoints:
+                address = getattr(endpoint, "address" + suffix)
+                if address and parse(address).is_inside(entry):
+                    problems.add(
+                        f"{label}: {text} holds {address}, which podnet_endpoints gives to"
+                        f" {endpoint.name}: change one of them"
+                    )
 
 
 def _wrong(

@@ -144,6 +144,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("podnet_reserved", [], "list", c.reserved,
              "addresses, ranges or CIDRs of the nodes' subnets that no pod is given",
              per_host=True),
+    Variable("podnet_podman", False, "bool", c.boolean,
+             "let Podman's containers use the network: podman run --network NAME",
+             per_host=True),
+    Variable("podnet_podman_range", [], "list", c.reserved,
+             "ranges of the nodes' subnets, one in each, that no pod is given and that Podman 5"
+             " gives out", per_host=True),
     Variable("podnet_node_mac", "", "str",
              c.mac,
              "MAC of the VTEP, for a node that another tool still runs", per_host=True),
