@@ -148,7 +148,7 @@ from ansible.module_utils.podnet.cni import addresses
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
-from ansible.module_utils.podnet.keep import boot, lock
+from ansible.module_utils.podnet.keep import boot
 from ansible.module_utils.podnet.kernel import services
 from ansible.module_utils.podnet.kernel.run import TOOLS
 from ansible.module_utils.podnet.probe import probe_pod, questions
@@ -186,7 +186,6 @@ def run(module: AnsibleModule, plan: Plan | None, targets: dict[str, Any]) -> di
     if options["state"] == "present":
         # SSH answers before the network is there again.
         services.await_replay(plan.name, boot.top(plan.name))
-        lock.await_replay(plan.name)
         # Before the pod is made, which fails when there is none left.
         for full in addresses.crowded(options["node"], addresses.usage(plan.name)):
             module.warn(full)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Iterable
 
 from ..core.errors import PodnetError
+from ..keep import lock
 from ..keep.lock import DIRECTORY
 from .run import run
 
@@ -33,12 +34,13 @@ def await_replay(name: str, boot: str) -> None:
     A run that looked earlier would find nothing and build only what the plan wants. In the middle
     of a switch that is the new backend alone, while peers still use the old one. `boot` is the path
     of the boot files. The lock file lies in /run, and the replay or the first run after a boot
-    makes it: if it is there, nothing is left to wait for.
+    makes it: if it is there, a replay that holds it is all that is left to wait for.
     """
     replayed = Path(DIRECTORY, f"{name}.lock").exists() or not Path(boot).exists()
     if not replayed and runs_systemd():
         # If the replay fails, the run repairs what is missing.
         run(["systemctl", "start", f"podnet@{name}.service"])
+    lock.await_replay(name)
 
 
 def settle(paths: Iterable[str]) -> list[str]:
