@@ -61,7 +61,7 @@ def test_drift_is_repaired(root: Root, drift: str) -> None:
     elif drift == "mode":
         path.chmod(0o600)
     elif drift == "record":
-        Path(configuration.record_path("podnet")).unlink()
+        Path(cni_record.record_path("podnet")).unlink()
     else:
         (root.bin / "bridge").unlink()
     seen = done(plan, install="package")
@@ -219,7 +219,7 @@ def test_the_archive_that_was_asked_for_is_what_counts(root: Root) -> None:
 
 def test_a_record_is_no_order_to_delete_anything(root: Root) -> None:
     root.plugins(root.bin)
-    path = Path(configuration.record_path("podnet"))
+    path = Path(cni_record.record_path("podnet"))
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"path": "/etc/passwd", "archive_dir": "/etc", "links": []}))
     seen = configuration.inspect_absent("podnet")

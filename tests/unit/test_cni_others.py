@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podnet.cni import configuration, others
+from podnet.cni import cni_record, configuration, others
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.keep import files
@@ -160,7 +160,7 @@ def test_exclusive_moves_the_others_aside_and_reset_puts_them_back(root: Root) -
     assert seen.warnings == []
     # Podnet's own is there before the first other one goes.
     paths = [change.path for change in seen.changes]
-    assert paths[:2] == [configuration.record_path("podnet"), seen.path]
+    assert paths[:2] == [cni_record.record_path("podnet"), seen.path]
     assert paths[2:] == [str(root.conf / name) for name in sorted([*FILES, *AFTER, "01-link.conf"])]
     assert {one["after_header"] for one in seen.diff[2:]} == {
         f"{p}.podnet-disabled" for p in paths[2:]
@@ -236,7 +236,7 @@ def test_a_lost_record_does_not_lose_them(root: Root) -> None:
     place(root, {"05-cilium.conf": "{}"})
     plan = exclusive(root.plan())
     done(plan)
-    Path(configuration.record_path("podnet")).unlink()
+    Path(cni_record.record_path("podnet")).unlink()
     removed(plan)
     assert names(root.conf) == ["05-cilium.conf"]
 

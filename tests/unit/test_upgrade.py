@@ -10,7 +10,7 @@ import pytest
 from podnet.backends.base import HostTools
 from podnet.backends.document import plan_from_text
 from podnet.backends.registry import secrets_on
-from podnet.cni import configuration
+from podnet.cni import cni_record
 from podnet.core import endpoints
 from podnet.core.edition import Edition
 from podnet.core.errors import PodnetError
@@ -93,14 +93,14 @@ def test_a_reset_knows_all_files(was: Recorded, monkeypatch: pytest.MonkeyPatch)
         assert known
         assert all(NAME in entry["networks"] for entry in originals.load().values())
         tools = host_tools(was, host)
-        attached = configuration.read_record(NAME)
+        attached = cni_record.read_record(NAME)
         held = endpoints.parse(
             was.text(host, f"/etc/podnet/{NAME}/endpoints.json"), "endpoints.json"
         )
         assert list(held) == [one["name"] for one in was.variables.get("podnet_endpoints", [])]
         removed = {
             record_file.path(NAME),
-            configuration.record_path(NAME),
+            cni_record.record_path(NAME),
             attached.path,
             originals.PATH,
             files.DIRECTORIES,

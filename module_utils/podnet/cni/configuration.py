@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterable, Sequence, Union
 
-from ..core.errors import PodnetError, message
+from ..core.errors import PodnetError, undone
 from ..core.model import Node, Plan, pack
 from ..keep import files, leases, record_file
 from ..keep.files import LinkChange, MoveChange, TextChange, TreeRemoval
@@ -32,8 +32,6 @@ __all__ = [
     "inspect",
     "inspect_absent",
     "plugin_directories",
-    "read_record",
-    "record_path",
 ]
 
 #: Where distributions put the plugins (Debian, Arch, SUSE; Fedora, RHEL, Alpine).
@@ -252,24 +250,20 @@ def apply(inspection: Inspection, name: str) -> None:
             change.apply()
             done.append(change)
     except Exception as error:
-        try:
-            for change in reversed(done):
-                # What a run that died has left need not come back.
-                if not isinstance(change, TreeRemoval) and files.beside(change.path):
-                    change.inverse().apply()
-        except Exception as second:
-            raise PodnetError(
-                f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes "
-                "on from here"
-            ) from error
-        raise PodnetError(
-            f"{message(error)}. All changes of the CNI configuration on this host are undone"
-        ) from error
+        what = "All changes of the CNI configuration on this host"
+        raise undone(error, lambda: _take_back(done), what) from error
     if inspection.present and inspection.changes:
         record_file.note_version(name)
     if not inspection.present:
         own = (f"{files.STATE}/{name}", cni_record.ARCHIVES, str(Path(cni_record.ARCHIVES).parent))
         files.prune_directories(own)
+
+
+def _take_back(done: Sequence[FileChange]) -> None:
+    for change in reversed(done):
+        # What a run that died has left need not come back.
+        if not isinstance(change, TreeRemoval) and files.beside(change.path):
+            change.inverse().apply()
 
 
 def _podmans_backend(plan: Plan, node: Node, record: CniRecord, endpoints: Sequence[str]) -> str:

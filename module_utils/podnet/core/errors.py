@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Callable
 
 
 class PodnetError(Exception):
@@ -28,3 +29,18 @@ def message(error: BaseException) -> str:
         place = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
     said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     return f"unexpected error{place}: {said}; this is a bug in podnet, please report it"
+
+
+def undone(error: BaseException, undo: Callable[[], None], what: str) -> PodnetError:
+    """Undo changes after `error`; return what to raise, which says what became of them.
+
+    `what` names the changes, as in "All of this run's changes on this host".
+    """
+    try:
+        undo()
+    except Exception as second:
+        return PodnetError(
+            f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes on "
+            "from here"
+        )
+    return PodnetError(f"{message(error)}. {what} are undone")

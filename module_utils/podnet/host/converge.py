@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 from ..backends.registry import BACKENDS
-from ..core.errors import PodnetError, message
+from ..core.errors import PodnetError, undone
 from ..core.model import Plan
 from ..core.state import Change, State
 from ..core.version import VERSION
@@ -185,25 +185,8 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
         warnings = services.settle(paths)
         edge.apply(last, after)
     except Exception as error:  # whatever it is, the host must not stay half-way
-        try:
-            now = _observe_again(seen, after)
-            back, last = _record_apart(seen.plan.name, changes(now, seen.before))
-            edge.apply(back, seen.before)
-            if now.boot != seen.before.boot:
-                boot.write(seen.plan.name, seen.before.boot)
-            edge.apply(last, seen.before)
-            rollback.settle(seen.plan.name)
-            _settle_originals(seen, seen.before, undone=True)
-            services.settle(paths)
-            files.prune_directories([record_file.directory(seen.plan.name)])
-        except Exception as second:
-            raise PodnetError(
-                f"{message(error)}. Undoing it failed, too: {message(second)}. The next run goes "
-                "on from here"
-            ) from error
-        raise PodnetError(
-            f"{message(error)}. All of this run's changes on this host are undone"
-        ) from error
+        what = "All of this run's changes on this host"
+        raise undone(error, lambda: _take_back(seen, after, paths), what) from error
     # Leftovers of flannel go last: nothing uses them any more, and they cannot be brought back.
     edge.apply(rest, after)
     return warnings
@@ -240,6 +223,20 @@ def _demand_reached(seen: Look, after: State) -> None:
             f"{seen.node.name}: after all changes the host still differs: {shown}. Another tool "
             "may manage the same objects; see docs/troubleshooting.md"
         )
+
+
+def _take_back(seen: Look, after: State, paths: Sequence[str]) -> None:
+    """Bring the host back to what it was, from wherever the changes to `after` have led."""
+    now = _observe_again(seen, after)
+    back, last = _record_apart(seen.plan.name, changes(now, seen.before))
+    edge.apply(back, seen.before)
+    if now.boot != seen.before.boot:
+        boot.write(seen.plan.name, seen.before.boot)
+    edge.apply(last, seen.before)
+    rollback.settle(seen.plan.name)
+    _settle_originals(seen, seen.before, undone=True)
+    services.settle(paths)
+    files.prune_directories([record_file.directory(seen.plan.name)])
 
 
 def _observe_again(seen: Look, after: State) -> State:
