@@ -6,6 +6,10 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from .trace_way import node_of, not_asked
 
+#: Host -> what it is asked (trace_way.questions), and the answers, one for each.
+Asked = Mapping[str, Sequence[Mapping[str, Any]]]
+Answers = Mapping[str, Sequence[Any]]
+
 
 class Leg(NamedTuple):
     """The hops on one host in one direction; `missing` says why there are none."""
@@ -19,8 +23,8 @@ class Leg(NamedTuple):
 def report(
     document: Mapping[str, Any],
     found: Mapping[str, Any],
-    asked: Mapping[str, Sequence[Mapping[str, str]]],
-    results: Mapping[str, Sequence[Any]],
+    asked: Asked,
+    results: Answers,
 ) -> dict[str, Any]:
     """Return ``{lines, verdict, broken, cause, legs}``.
 
@@ -52,9 +56,7 @@ def report(
     }
 
 
-def _ends(
-    found: Mapping[str, Any], asked: Mapping[str, Sequence[Mapping[str, str]]]
-) -> tuple[str, str]:
+def _ends(found: Mapping[str, Any], asked: Asked) -> tuple[str, str]:
     first = asked[str(found["source"]["host"])][0]
     return first["local"], first["remote"]
 
@@ -62,8 +64,8 @@ def _ends(
 def _answer(
     host: str,
     role: str,
-    asked: Mapping[str, Sequence[Mapping[str, str]]],
-    results: Mapping[str, Sequence[Any]],
+    asked: Asked,
+    results: Answers,
 ) -> Any:
     for number, one in enumerate(asked.get(host, ())):
         if one["role"] == role:
@@ -74,8 +76,8 @@ def _answer(
 
 def _legs(
     found: Mapping[str, Any],
-    asked: Mapping[str, Sequence[Mapping[str, str]]],
-    results: Mapping[str, Sequence[Any]],
+    asked: Asked,
+    results: Answers,
 ) -> tuple[list[Leg], list[Leg]]:
     """Return the legs there and back, in the packet's order."""
     source, target = found["source"], found["target"]
@@ -94,8 +96,8 @@ def _legs(
 
 def _compare_macs(
     found: Mapping[str, Any],
-    asked: Mapping[str, Sequence[Mapping[str, str]]],
-    results: Mapping[str, Sequence[Any]],
+    asked: Asked,
+    results: Answers,
     there: list[Leg],
     back: list[Leg],
 ) -> None:
@@ -180,8 +182,8 @@ def _cause(there: Sequence[Leg], back: Sequence[Leg]) -> dict[str, str]:
 def _silent_node(
     document: Mapping[str, Any],
     found: Mapping[str, Any],
-    asked: Mapping[str, Sequence[Mapping[str, str]]],
-    results: Mapping[str, Sequence[Any]],
+    asked: Asked,
+    results: Answers,
 ) -> dict[str, str]:
     """Return the other node as the cause if it answers neither Ansible nor a ping of the source's.
 
@@ -210,16 +212,12 @@ def _silent_node(
     }
 
 
-def _pings(
-    found: Mapping[str, Any], results: Mapping[str, Sequence[Any]]
-) -> list[Mapping[str, Any]]:
+def _pings(found: Mapping[str, Any], results: Answers) -> list[Mapping[str, Any]]:
     """Return the probes that the source pod has sent to the other end."""
     return _probed(str(found["source"]["host"]), results, "pod")
 
 
-def _probed(
-    host: str, results: Mapping[str, Sequence[Any]], sender: str
-) -> list[Mapping[str, Any]]:
+def _probed(host: str, results: Answers, sender: str) -> list[Mapping[str, Any]]:
     answers = results.get(host) or ()
     facts = _facts(answers[0] if answers else None)
     return [one for one in facts.get("probes", ()) if one["from"] == sender]
@@ -230,7 +228,7 @@ def _verdict(
     ends: tuple[str, str],
     legs: Sequence[Leg],
     cause: Mapping[str, str],
-    results: Mapping[str, Sequence[Any]],
+    results: Answers,
 ) -> tuple[str, bool]:
     """Return the last sentence, and whether something breaks the packet or may."""
     if cause:
@@ -295,7 +293,7 @@ def _shown(leg: Leg) -> list[str]:
     return lines
 
 
-def _probes(found: Mapping[str, Any], results: Mapping[str, Sequence[Any]]) -> list[str]:
+def _probes(found: Mapping[str, Any], results: Answers) -> list[str]:
     lines = []
     for one in _pings(found, results):
         said = "answered" if one["ok"] else f"not answered: {one['error'] or 'no reply'}"
