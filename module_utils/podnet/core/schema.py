@@ -6,7 +6,7 @@ are no error. A check raises ValueError naming the field.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 from .model import pack
 
@@ -34,6 +34,12 @@ def link(entry: Any) -> None:
         if "local" in one:
             address(one, "local")
             number(one, "prefixlen", most=128 if ":" in one["local"] else 32, required=True)
+
+
+def held(*links: Mapping[str, Any]) -> list[str]:
+    """Return the addresses of devices that `link` has checked."""
+    found = (one.get("local") for entry in links for one in entry.get("addr_info", ()))
+    return [str(address) for address in found if address]
 
 
 def route(entry: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Collection, NamedTuple, Sequence
 
 from ..backends.registry import BACKENDS, KINDS, is_same_device, secrets_on
 from ..core import host_view as underlay
+from ..core import schema
 from ..core.errors import PodnetError
 from ..core.host_view import HostView
 from ..core.model import Node, Plan
@@ -192,13 +193,8 @@ def _moving(
     mac = BACKENDS[plan.backend].mac
     peers = [name for name, node in plan.nodes.items() if mac(plan, node) in macs]
     unfinished = known is not None and known.phase != DONE
-    moves = guard.is_moving(before, final, _addresses(links), unfinished=unfinished)
+    moves = guard.is_moving(before, final, schema.held(*links), unfinished=unfinished)
     return moves, peers
-
-
-def _addresses(links: Sequence[dict[str, Any]]) -> set[str]:
-    """Return the host's own addresses."""
-    return {str(one.get("local")) for link in links for one in link.get("addr_info", ())}
 
 
 def _guard(node: Node, before: State, final: State) -> tuple[list[str], list[str]]:

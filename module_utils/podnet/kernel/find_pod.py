@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core import schema
 from ..core.errors import PodnetError
 from ..core.model import Node, Plan, is_address, is_inside, offset, split_cidr
 from . import observe as eyes
@@ -44,9 +45,8 @@ def find_pod(plan: Plan, node: Node, family: int, which: str = "") -> FoundPod:
     links = {str(one["ifindex"]): one for one in eyes.read_links()}
     found: list[FoundPod] = []
     for path, link in pods.everywhere():
-        held = [str(one.get("local", "")) for one in link.get("addr_info", ())]
-        for address in held:
-            if not address or (":" in address) != (family == 6) or address.startswith("fe80"):
+        for address in schema.held(link):
+            if (":" in address) != (family == 6) or address.startswith("fe80"):
                 continue
             if by_address and address != which:
                 continue

@@ -49,12 +49,11 @@ def strays(links: Sequence[dict[str, Any]], subnets: Sequence[str]) -> dict[str,
     }
     found = {}
     for name, path, link in _inner_ends(lost, links):
-        held = [str(one.get("local", "")) for one in link.get("addr_info", ())]
         if any(
             is_inside(f"{address}/{128 if ':' in address else 32}", subnet)
-            for address in held
+            for address in schema.held(link)
             for subnet in subnets
-            if address and subnet
+            if subnet
         ):
             found[name] = _with_inner(lost[name], path, link)
     return found

@@ -43,7 +43,7 @@ def read(plan: Plan, node: Node, pod: FoundPod, remote: str, role: str) -> dict[
     view, view_error = _view(plan, node, links)
     final = wanted(plan, node, view)
     planned = planned_route(final, remote)
-    held = {str(one.get("local")) for link in links for one in link.get("addr_info", ())}
+    held = set(schema.held(*links))
     # What the host itself sends does not come in by a device.
     entering = "" if pod.address in held else f" iif {plan.bridge}"
     out = _lookup(family, f"route get {remote} from {pod.address}{entering}", remote)

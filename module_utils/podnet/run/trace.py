@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple, Sequence
 
+from ..core import schema
 from .trace_way import node_of, not_asked
 
 #: Host -> what it is asked (trace_way.questions), and the answers, one for each.
@@ -120,9 +121,8 @@ def _compare_macs(
         one = outer["neighbour"][0]
         at, mac = str(one.get("dst", "")), str(one.get("lladdr", ""))
         link = theirs["links"].get(theirs["outer"]["device"], {})
-        held = [address.get("local") for address in link.get("addr_info", ())]
         silent = [it for it in mine["probes"] if it["to"] == at and not it["ok"]]
-        if not mac or at not in held or mac == link.get("address") or not silent:
+        if not mac or at not in schema.held(link) or mac == link.get("address") or not silent:
             continue
         fault = f"{at} is at {mac} on {outer['device']}, and {other} has {link.get('address')}"
         mend = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core import schema
 from ..core.model import offset, split_cidr
 from .hop import Hop, Scene, ipv6_off, is_off, is_up, neighbour_text, state_of
 
@@ -130,7 +131,7 @@ def bridge(scene: Scene) -> Hop:
     name = scene.plan.bridge
     link = scene.link(name)
     flags = link.get("flags", ()) if link else ()
-    held = [one.get("local") for one in link.get("addr_info", ())] if link else []
+    held = schema.held(link or {})
     wanted = [
         cidr.partition("/")[0]
         for device, cidr in scene.final.addresses
