@@ -133,7 +133,8 @@ def test_a_host_that_loses_power_in_a_switch_is_connected_as_soon_as_it_is_up(
     run.wait_for(TITLES["prepare"])
     time.sleep(lasts[backend] * (moment + 0.5) / MOMENTS)
     cut(site, "n2")
-    assert unit(site, "n2") == "active"
+    said = unit(site, "n2")
+    assert said == "active", site.on("n2", "journalctl", "-b", "-o", "short-precise")
     # As soon as it is up, and when the run has ended, however it did.
     for _ in range(2):
         missing = [one for other in others for one in lost(site, "n2", addresses[other])]

@@ -73,7 +73,7 @@ sed s/host0/lan0/ /etc/systemd/network/10-host0.network >/run/systemd/network/10
 networkctl reload
 ip link set lan0 up
 EOF
-printf '[Match]\\nName=host0\\n[Network]\\nLinkLocalAddressing=no\\n' \
+printf '[Match]\\nName=host0\\n[Network]\\nLinkLocalAddressing=ipv6\\n' \
   >/etc/systemd/network/10-host0.network
 systemctl -q enable late containerd
 """

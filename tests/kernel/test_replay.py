@@ -249,6 +249,20 @@ def test_what_comes_late_is_waited_for_and_found_by_its_address(fresh: Host, lat
     assert lines == [] or "name enp1s0.7" in before
 
 
+@pytest.mark.parametrize("late", LATE)
+def test_what_comes_while_the_boot_tries_is_not_too_late(fresh: Host, late: str) -> None:
+    before, come = LATE[late]
+    applied(fresh, four(backend="host-gw"))
+    fresh.run("sh", "-ec", REBOOT + "ip addr flush dev eth0 scope global;" + before)
+    # It comes after the first try, which has made the bridge.
+    boot = f"""
+      sh /etc/podnet/replay podnet boot & pid=$!
+      until ip -o link show dev cni0 2>/dev/null | grep -q ,UP; do sleep 0.05; done
+      {come}; wait $pid"""
+    assert "> route 10.244.1.0/24 via 192.0.2.12" in fresh.run("sh", "-ec", boot)
+    assert fresh.run(*REPLAY) == ""
+
+
 def test_a_named_interface_is_found_again(fresh: Host) -> None:
     made = json.loads(four())
     made["nodes"][0]["interface"] = "eth0"

@@ -62,8 +62,9 @@ seen=@RUN/$name.seen
 
 # An interface of the host's own may have another name after a boot. So the files name it by the
 # address that it serves: `underlay` has FAMILY ADDRESS NAME, and @FAMILY stands for the interface.
-names='' keys='' absent=''
-if [ -s underlay ]; then
+find_underlay() {
+  names='' keys='' absent=''
+  [ -s underlay ] || return 0
   while read -r family address usual; do
     device=$(ip -o addr show to "$address" | awk '{ print $2; exit }')
     case $device in
@@ -75,7 +76,7 @@ if [ -s underlay ]; then
       ;;
     esac
   done <underlay
-fi
+}
 
 # Print a file with today's names, without the lines about an interface that is not there.
 named() {
@@ -308,6 +309,7 @@ complete() {
 }
 
 free_leases
+find_underlay
 before=$(show)
 # The state that the last replay of these very files ended in needs no other.
 state="$PWD
@@ -321,6 +323,7 @@ until said=$(replay 2>&1); do
   tries=$((tries - 1))
   [ $tries -gt 0 ] || break
   sleep 1
+  find_underlay
 done
 status=$((tries == 0))
 if [ $status -ne 0 ]; then
