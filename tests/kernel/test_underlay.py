@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -276,3 +277,48 @@ print(json.dumps({"found": len(found), "processes": len(started),
 """
     )
     assert (asked["found"], asked["processes"]) == (4000, 1), asked
+
+
+#: How pods' packets to another node leave over IPv6, and what takes their gateway's MAC.
+OVER_IPV6 = {
+    "IPv6 of dual stack": (document(2, backend="host-gw"), "fd00:244:0:1::9"),
+    "IPv4 via inet6": (
+        json.dumps(
+            {
+                **json.loads(document(2, six=False, backend="host-gw")),
+                "underlay": 6,
+                "nodes": [
+                    {key: value for key, value in node.items() if key not in ("ip", "ip_prefix")}
+                    for node in json.loads(document(2, six=False))["nodes"]
+                ],
+            }
+        ),
+        "10.244.1.9",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVER_IPV6)
+def test_a_device_without_link_local_address_is_named(pair: list[Host], name: str) -> None:
+    text, target = OVER_IPV6[name]
+    for number, host in enumerate(pair):
+        host.ip("-6 addr flush dev eth0 scope link")
+        [said] = [one for one in converge(host, text)["warnings"] if "link-local" in one]
+        assert said.startswith(f"{host.name}: eth0 has no IPv6 link-local address"), said
+        pod(host, number, 1500)
+    sent = ("ip", "netns", "exec", "pod", "ping", "-c2", "-W1", target)
+    time.sleep(2.5)  # until the pods' own addresses may be used
+    for host in pair:
+        host.ip("-6 neigh flush dev eth0")
+    assert "100% packet loss" in pair[0].run(*sent, check=False)
+    for host in pair:
+        host.ip("link set eth0 addrgenmode eui64")
+        host.ip("link set eth0 down")
+        host.ip("link set eth0 up")
+        host.ip(f"addr replace fd00:2::1{1 + pair.index(host)}/64 dev eth0 nodad")
+        done = converge(host, text)
+        assert not [one for one in done["warnings"] if "link-local" in one]
+    ping(pair[0], target, 1400)
+    overlay = document(2, backend="vxlan")
+    pair[0].ip("-6 addr flush dev eth0 scope link")
+    assert not [one for one in converge(pair[0], overlay)["warnings"] if "link-local" in one]

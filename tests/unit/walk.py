@@ -16,7 +16,15 @@ from podnet.backends.base import peers
 from podnet.backends.document import plan_from_text
 from podnet.backends.registry import BACKENDS
 from podnet.core.errors import PodnetError
-from podnet.core.host_view import HostView, direct_device, narrowest, notes, problems, two_ways
+from podnet.core.host_view import (
+    HostView,
+    direct_device,
+    narrowest,
+    notes,
+    problems,
+    silent,
+    two_ways,
+)
 from podnet.core.model import Plan
 from podnet.core.state import BRIDGE, State
 from podnet.plan import plan_run
@@ -136,8 +144,8 @@ def underlay(folder: Path) -> dict[str, Any]:
     """inventory.yml, host.yml as for desire, with `podnets` -> expected.yml.
 
     `direct` are the peers that are reached without a router, by family; `narrowest` the way with
-    the smallest MTU. `problems` stop a run and `backend` does, too; `notes` are told. Packets may
-    come in by the devices of `two_ways` though replies go out by another.
+    the smallest MTU. `problems` stop a run and `backend` does, too; `notes` are told, and `silent`
+    devices. Packets may come in by the devices of `two_ways` though replies go out by another.
     """
     plan, name, host, podnets = _situation(folder)
     node = own_node(plan, name)
@@ -159,6 +167,7 @@ def underlay(folder: Path) -> dict[str, Any]:
         "problems": problems(plan, node, host, podnets),
         "backend": BACKENDS[plan.backend].problems(plan, node, host),
         "notes": notes(plan, node, host),
+        "silent": silent(node, host, desired(plan, node, host).routes) if host.unlinked else [],
         "two_ways": sorted(two_ways(plan, node, host)),
     }
     return {"expected.yml": {key: one for key, one in result.items() if one}}

@@ -7,7 +7,7 @@ The kernel was asked, for each peer, which way a packet from the node's address 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterator, NamedTuple
+from typing import Iterator, Mapping, NamedTuple
 
 from .model import Node, Plan, pack
 from .text import listed
@@ -58,12 +58,14 @@ class HostView:
     """One host's view of the underlay; `underlay` maps the family (4 or 6) to our address.
 
     `ways` maps a peer's address to the way there; addresses without a route are missing. `facts`
-    are what the plan's backend has asked of the host (backends/base.py).
+    are what the plan's backend has asked of the host (backends/base.py). `unlinked` are the host's
+    devices that are up without an IPv6 link-local address.
     """
 
     underlay: dict[int, Underlay] = field(default_factory=dict)
     ways: dict[str, Way] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    unlinked: tuple[str, ...] = ()
 
     def on_link_device(self, address: str) -> str:
         """Return the device over which `address` is reached without a router, or ""."""
@@ -200,3 +202,21 @@ def notes(plan: Plan, node: Node, host: HostView) -> list[str]:
             "(ip route ... mtu)"
         )
     return found
+
+
+def silent(node: Node, host: HostView, routes: Mapping[str, str]) -> list[str]:
+    """Return a warning for each device of IPv6 gateways in `routes` without a link-local address.
+
+    `routes` are as in `core.state.State`. RFC 4291 section 2.1 demands that address on every
+    interface. Linux asks for a next hop's MAC with the packet's source if that is its own, else
+    with this address; without it, it does not ask (ndisc_send_ns).
+    """
+    ways = (route.partition(" dev ") for route in routes.values() if route.startswith("via "))
+    devices = {rest.split()[0] for gateway, _dev, rest in ways if ":" in gateway}
+    return [
+        f"{node.name}: {device} has no IPv6 link-local address, so the kernel does not ask for the "
+        "MAC of a node that pods' packets go to over IPv6, and drops them until that node has "
+        "asked for this one's. Give it one: LinkLocalAddressing=ipv6 (systemd.network(5)), or "
+        f"ip link set {device} addrgenmode eui64, then down and up"
+        for device in sorted(devices.intersection(host.unlinked))
+    ]

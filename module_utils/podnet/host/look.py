@@ -136,6 +136,7 @@ def look(plan: Plan, name: str) -> Look:
     problems += [*in_way, *bridging.problems, *unsafe]
     notes += [*idle, *unguarded, *underlay.notes(plan, node, host), *bridging.warnings]
     notes += BACKENDS[plan.backend].notes(plan, node, host)
+    notes += underlay.silent(node, host, final.routes)
     _recognise_renamed(before, final)
     restored = {
         key: val

@@ -79,6 +79,13 @@ def view(plan: Plan, node: Node, links: Sequence[dict[str, Any]], ours: set[str]
             holder = ""
             mtu = mtu if node.interface else min([_USUAL_MTU, *_mtus(links, ours)])
         host.underlay[family] = Underlay(address, device, mtu, holder)
+    host.unlinked = tuple(
+        link["ifname"]
+        for link in links
+        if link["ifname"] not in ours
+        and "UP" in link.get("flags", ())
+        and not any(one.get("local", "").startswith("fe80") for one in link.get("addr_info", ()))
+    )
     mtus = {name: int(link["mtu"]) for name, link in by_name.items()}
     questions = [
         RouteQuery(address, own.address, node.interface)
