@@ -37,7 +37,7 @@ ARGUMENTS = {
     "templates": {"type": "path", "required": True},
     **{
         key: {"type": "str", "required": True}
-        for key in ("plan", "looked", "state", "made", "probed")
+        for key in ("plan", "looked", "state", "made", "probed", "traces")
     },
 }
 
@@ -108,6 +108,7 @@ def told(found: Mapping[str, Any], page: str) -> list[str]:
     else:
         lines.append("Nothing was probed")
     lines += [f"{host['name']}: {host['state']}: {host['why']}" for host in hosts[:_MOST]]
+    lines += [f"{one['from']} -> {one['to']}: {one['lines'][-1]}" for one in found["traces"]]
     return [*lines, f"The report is {page}"]
 
 
@@ -210,6 +211,7 @@ def _answers(
         "looked": looked,
         "made": by_name["made"] if asked else {},
         "probed": by_name["probed"] if asked else {},
+        "traces": _plain(hostvars[hosts[0]].get(options["traces"]) or []),
     }
 
 

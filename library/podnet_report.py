@@ -48,6 +48,12 @@ options:
     description: Name of the variable with what each host's pod found, from M(podnet_probe).
     type: str
     required: true
+  traces:
+    description:
+      - Name of the variable with the ways that were traced, a list of C(from), C(to) and the
+        C(lines) to show.
+    type: str
+    required: true
 attributes:
   check_mode:
     description: Writes nothing, and returns what it would say.
@@ -70,6 +76,7 @@ EXAMPLES = r"""
     state: _podnet_report_state
     made: _podnet_probe_made
     probed: _podnet_probe_asked
+    traces: _podnet_report_traces
   run_once: true
 """
 

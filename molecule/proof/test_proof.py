@@ -210,6 +210,9 @@ def test_a_page_is_written_whatever_is_broken(cluster: Cluster, tmp_path: Path) 
     assert [host["state"] for host in found["hosts"]] == ["differs", "ok", "unreachable"]
     assert {(one["from"], one["to"]) for one in found["pairs"]["failures"]} >= {("n1", "n2")}
     assert list(found["pairs"]["not_probed"]) == ["n3"]
+    # What a click on the pair shows.
+    traced = {(one["from"], one["to"]): one["lines"] for one in found["traces"]}
+    assert "table inet deaf" in "\n".join(traced["n1", "n2"])
     assert {"n1: state: ok -> differs", "n3: state: ok -> unreachable"} <= {
         *found["since"]["lines"]
     }

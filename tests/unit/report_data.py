@@ -62,6 +62,7 @@ def network(
     gone: tuple[int, ...] = (),
     drifted: tuple[int, ...] = (),
     what: str = "TCP: no reply; UDP and ICMP pass",
+    traces: tuple[dict[str, Any], ...] = (),
     before: dict[str, Any] | None = None,
     moment: int = MOMENT,
     **variables: Any,
@@ -109,5 +110,11 @@ def network(
     for number in drifted:
         looked[f"n{number}"] = look(3, warnings=["the chain ufw-forward drops pods' packets"])
     return data(
-        plan(tmp_path, hosts, **variables), looked, made, probed, moment=moment, before=before
+        plan(tmp_path, hosts, **variables),
+        looked,
+        made,
+        probed,
+        moment=moment,
+        before=before,
+        traces=traces,
     )

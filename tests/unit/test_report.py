@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from podnet.core.errors import PodnetError
-from podnet.report import view
+from podnet.report import explain, view
 from podnet.report.changes import changes
 from podnet.report.data import data, trace_command
 from podnet.report.picture import picture
 from podnet.report.ranges import space
+from podnet.run.matrix import TARGET
 
 from action_plugins import podnet_report
 from tests.unit.report_data import HOSTILE, MOMENT, look, network, plan
@@ -303,6 +304,62 @@ def test_the_address_space() -> None:
     assert (six["prefix"], len(six["parts"]), six["parts"][127]) == (64, 128, ["n1"])
     full = space("10.0.0.0/24", 1, {"10.0.0.0/24": ("n1", "kept")})
     assert (full["free"], full["first_free"], full["parts"]) == (0, [], [["n1"]])
+
+
+def cell(kind: str, node: str, word: str, family: int = 4) -> dict[str, Any]:
+    address = "fd00::5" if family == 6 else "10.244.0.5"
+    return {
+        **{"kind": kind, "node": node, "family": family, "address": address},
+        **{"word": word, "what": "no reply"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("failures", "chosen"),
+    [
+        ({}, []),
+        ({"n1": [cell("pod", "n2", "no"), cell("host", "n2", "no")]}, [("n1", "n2")]),
+        # A host's own gateway and what is outside are on no way between hosts.
+        ({"n1": [cell("gateway", "n1", "no"), cell("outside", "", "no")]}, []),
+        # A trace is about IPv4 where there is some.
+        ({"n1": [cell("pod", "n2", "no", 6)]}, []),
+        # There and back in one.
+        (
+            {"n1": [cell("pod", "n2", "no")], "n2": [cell("pod", "n1", "no")]},
+            [("n1", "n2"), ("n2", "n1")],
+        ),
+        # Of a host that fails with many, one comes first, and another fault before its rest.
+        (
+            {
+                "n1": [cell("pod", f"n{number}", "no") for number in (2, 3, 4)],
+                "n3": [cell("pod", "n4", "slow")],
+            },
+            [("n1", "n2"), ("n3", "n4"), ("n1", "n3")],
+        ),
+        # One that gave no results is not asked.
+        ({"n1": [cell("pod", "n5", "no")]}, []),
+    ],
+)
+def test_which_ways_are_traced(
+    tmp_path: Path, failures: dict[str, Any], chosen: list[tuple[str, str]]
+) -> None:
+    document = json.loads(plan(tmp_path, 5)["document"])
+    made = {f"n{number}": {"pod": dict.fromkeys(TARGET, "x")} for number in range(1, 5)}
+    probed = {
+        name: {"asked": 9, "answered": 9, "failures": failures.get(name, []), "notes": []}
+        for name in made
+    }
+    found = explain.ways(document, {**made, "n5": None}, {**probed, "n5": None})
+    assert [(one["source"]["host"], one["target"]["host"]) for one in found] == chosen
+
+
+def test_a_trace_is_shown(tmp_path: Path) -> None:
+    traces = ({"from": "n1", "to": "n2", "lines": ["There", HOSTILE, "It breaks at a hop"]},)
+    found = network(tmp_path, 3, ((1, 2), (2, 3)), traces=traces)
+    assert [one["trace"] for one in view.failing(found)] == [traces[0]["lines"], []]
+    text = podnet_report.render(found, TEMPLATES)
+    assert Page(text).scripts == 2
+    assert "n1 &#x2192; n2: It breaks at a hop" in text
 
 
 def test_a_command_is_safe_to_copy() -> None:

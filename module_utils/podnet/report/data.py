@@ -41,13 +41,15 @@ def data(
     *,
     moment: int,
     before: Mapping[str, Any] | None = None,
+    traces: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the report's data.
 
     `plan` is what podnet_plan returned. `looked` is host -> what podnet_info returned there with
     all of its `gather`, `made` and `probed` are as in `matrix.report`; None stands for a host
     without an answer. Both are empty if nothing was probed. `moment` is in seconds since 1970,
-    `before` the data of the last report.
+    `before` the data of the last report. `traces` are ways that fail, explained: ``{from, to,
+    lines}``.
     """
     document = json.loads(plan["document"])
     parsed = plan_from_text(plan["document"])
@@ -67,6 +69,14 @@ def data(
         "ranges": list(_ranges(document, plan)),
         "notes": [str(one) for one in plan.get("notes", ())],
         "pairs": pairs,
+        "traces": [
+            {
+                "from": str(one["from"]),
+                "to": str(one["to"]),
+                "lines": [str(line) for line in one["lines"]],
+            }
+            for one in traces
+        ],
     }
     found["since"] = changes(before, found) if before else None
     return found

@@ -91,7 +91,8 @@ def _of_segments(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def failing(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the ways that fail, the first MOST_FAILING: ``{source, node, failures, command}``."""
+    """Yield the first MOST_FAILING of the ways that fail: ``{source, node, failures, ...}``."""
+    traces = {(one["from"], one["to"]): one["lines"] for one in found["traces"]}
     segments = {host["name"]: host["segment"] for host in found["hosts"]}
     for number, ((source, node), those) in enumerate(by_way(found["pairs"]).items()):
         if number == MOST_FAILING:
@@ -104,5 +105,6 @@ def failing(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "between": node in segments,
             "way": found["ways"]["inside" if own and own == segments.get(node) else where],
             "failures": those,
+            "trace": traces.get((source, node), []),
             "command": trace_command(source, node),
         }
