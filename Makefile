@@ -10,9 +10,9 @@ PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3.11) python3)
 
 # The lab's hosts are containers (nspawn) made from a Debian tree (mmdebstrap); netcat-openbsd
 # connects SSH into the lab's network namespace. Tests against the machine's own kernel run the
-# CNI plugins.
+# CNI plugins. chromium opens the page of report.yml.
 APT_PACKAGES := systemd-container mmdebstrap nftables iproute2 iputils-ping openssh-client \
-  netcat-openbsd procps python3-venv containernetworking-plugins
+  netcat-openbsd procps python3-venv containernetworking-plugins chromium
 
 # Virtual machines of the lab besides.
 QEMU_PACKAGES := qemu-system-x86 qemu-utils e2fsprogs

@@ -177,3 +177,47 @@ def test_a_switch_is_refused_and_nothing_is_lost(
         failures = [one for one in report.failures if "/host" not in one]
         assert not failures, report.table()
     cluster.demand_equal(before, cluster.snapshots())
+
+
+def test_a_page_is_written_whatever_is_broken(cluster: Cluster, tmp_path: Path) -> None:
+    before = cluster.snapshots()
+    options = ("-e", f"podnet_report_dir={tmp_path}/results")
+    run = cluster.play("report.yml", *options)
+    page, data = (tmp_path / f"results/podnet-report.{suffix}" for suffix in ("html", "json"))
+    assert f"The report is {page}" in run.message
+    found = json.loads(data.read_text())
+    assert found["ok"] is True
+    assert [host["state"] for host in found["hosts"]] == ["ok"] * 3
+    assert found["hosts"][0]["addresses"] == {"ipv4": {"size": 253, "used": 0, "free": 253}}
+    assert "way-0" not in page.read_text()
+    ET.parse(tmp_path / "results/podnet-report.svg")
+
+    # A pair that is broken, drift, and a host that refuses SSH.
+    deaf = (
+        "table inet deaf { chain c { type filter hook input priority 0; "
+        "ip saddr 192.0.2.11 drop; }; }"
+    )
+    shut = (
+        "table inet shut { chain c { type filter hook input priority 0; "
+        "tcp dport 22 reject with tcp reset; }; }"
+    )
+    cluster.on("n1", "ip", "route", "del", "10.244.2.0/24", "proto", "112")
+    with ruled(cluster, deaf, ("n2",)), ruled(cluster, shut, ("n3",)):
+        run = cluster.play("report.yml", *options)
+    assert f"The report is {page}" in run.message
+    assert "ways between hosts fail" in run.message
+    found = json.loads(data.read_text())
+    assert [host["state"] for host in found["hosts"]] == ["differs", "ok", "unreachable"]
+    assert {(one["from"], one["to"]) for one in found["pairs"]["failures"]} >= {("n1", "n2")}
+    assert list(found["pairs"]["not_probed"]) == ["n3"]
+    # What a click on the pair shows.
+    traced = {(one["from"], one["to"]): one["lines"] for one in found["traces"]}
+    assert "table inet deaf" in "\n".join(traced["n1", "n2"])
+    assert {"n1: state: ok -> differs", "n3: state: ok -> unreachable"} <= {
+        *found["since"]["lines"]
+    }
+    text = page.read_text()
+    assert "-e podnet_from=n1 -e podnet_to=n2" in text
+    assert 'href="#way-0">no</a>' in text
+    cluster.site()
+    cluster.demand_equal(before, cluster.snapshots())

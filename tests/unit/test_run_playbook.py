@@ -178,6 +178,7 @@ NOTHING: dict[str, tuple[str, list[str], str]] = {
     [("verify.yml", case) for case in NOTHING]
     + [("reset.yml", case) for case in NOTHING]
     + [(playbook, "limited to another") for playbook in PLAYBOOKS[:3]]
+    + [("report.yml", case) for case in ("limited to another", "tags")]
     + [("remove_node.yml", case) for case in ("another group, limited", "begun later")],
 )
 def test_a_playbook_that_would_do_nothing_or_a_part_says_so(
