@@ -30,6 +30,7 @@ _NAMES = {
     "table": "podnet's nft table is",
     "accept": "rules that let pods' packets through others' chains are",
     "mtu": "MTUs are",
+    "enabling": "units that rebuild the network at boot are",
     "files": "files that rebuild the network at boot are",
     "attached": "CNI configuration or endpoints are",
 }
@@ -43,6 +44,7 @@ ORDER = (
     *("leases", "slow"),
 )
 _LASTING = ("file", "boot", "secret", "module")
+_ENABLES = ".target.wants/podnet"
 _MTU = re.compile(r"\bmtu \d+")
 
 
@@ -174,6 +176,8 @@ def _sorted(one: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if it["tool"] == "boot" and text.startswith("file accepts ") and accepts:
             # It lists the rules that are to be added to others' chains.
             yield "accept", line, "accept"
+        elif it["tool"] == "file" and _ENABLES in text:
+            yield "enabling", line, "enabling"
         elif it["tool"] in _LASTING:
             yield "files", line, "files"
         elif sort == "device" and _is_other_mtu(before, after):
@@ -272,7 +276,10 @@ def _twins(
 def _lasting(host: str, one: Mapping[str, Any]) -> Iterator[Cause]:
     """Yield what works on a host now and will not last."""
     for text in one["led_away"]:
-        yield Cause("rules", DEGRADED, [host], f"{host}: {text}", [], "as it says", {"rules"})
+        what, _said, cure = str(text).partition(" The rule is not podnet's: ")
+        yield Cause(
+            "rules", DEGRADED, [host], f"{host}: {what}", [], f"on {host}: {cure}", {"rules"}
+        )
     if one["armed"]:
         yield Cause(
             "armed",
