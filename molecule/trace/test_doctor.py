@@ -1,5 +1,5 @@
-"""doctor.yml names each cause once, with its host, whatever else is wrong at the same time; and none
-where nothing is wrong.
+"""doctor.yml names each cause once, with its host, whatever else is wrong at the same time; and
+none where nothing is wrong.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ MANY: dict[str, tuple[str, list[Fault]]] = {
             Fault(
                 "n1",
                 "ip link set host0 mtu 1400",
-                "ip link set host0 mtu 1500",
+                # What the kernel has learned of the path meanwhile lasts for minutes.
+                "ip link set host0 mtu 1500; ip route flush cache; ip -6 route flush cache",
                 "nic mtu",
                 "host0 of n1 has MTU 1400, and other hosts of 192.0.2.0/24 have 1500",
             ),

@@ -92,8 +92,8 @@ def _nics(own: set[str]) -> list[dict[str, Any]]:
 def _sysctl_files() -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for directory in sysctl_files.DIRECTORIES:
-        for path in Path(directory).glob("*.conf"):
-            found.setdefault(path.name, str(path))
+        for one in Path(directory).glob("*.conf"):
+            found.setdefault(one.name, str(one))
     texts = []
     for path in [*found.values(), sysctl_files.LAST]:
         try:

@@ -51,7 +51,8 @@ def _chosen(failed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     pairs: dict[tuple[frozenset[str], str], Mapping[str, Any]] = {}
     for one in sorted(failed, key=lambda it: order[str(it["kind"])]):
         pairs.setdefault((_pair(one), str(one["word"])), one)
-    first, rest = [], []
+    first: list[Mapping[str, Any]] = []
+    rest: list[Mapping[str, Any]] = []
     for (ends, word), one in pairs.items():
         signs = {(end, word) for end in ends}
         (first if signs - told else rest).append(one)
