@@ -47,13 +47,13 @@ def report(
     plan = json.loads(document) if isinstance(document, str) else document
     seen = _registered(hostvars, hosts, _SEEN)
     moment = int(time.time())
-    proof = doctor.Proof(asked=False)
+    proof = doctor.Probed(asked=False)
     if followed:
         made, asked = _registered(hostvars, hosts, _MADE), _registered(hostvars, hosts, _ASKED)
         results = exports.results(plan, made, asked, moment)
         suspect = PLANNERS[plan["backend"]].suspect.format(device=plan.get("device"))
         words = {str(one["word"]) for one in results["results"] if one["what"]}
-        proof = doctor.Proof(
+        proof = doctor.Probed(
             results["results"],
             results["not_probed"],
             matrix.report(plan, made, asked).failures,

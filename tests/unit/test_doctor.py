@@ -82,15 +82,15 @@ def fails(source: str, to: str, word: str = "no", kind: str = "pod") -> dict[str
     }
 
 
-def proof(*results: dict[str, Any], **more: Any) -> doctor.Proof:
+def proof(*results: dict[str, Any], **more: Any) -> doctor.Probed:
     """Return what verify.yml found."""
-    return doctor.Proof(list(results), **more)
+    return doctor.Probed(list(results), **more)
 
 
 BOTH_WAYS = (fails("n1", "n2"), fails("n2", "n1"))
 
 #: (hosts, proof, traces) -> the causes as (kind, status, hosts, a part of what is wrong).
-CASES: dict[str, tuple[Any, doctor.Proof, list[Any], list[tuple[str, str, str, str]]]] = {
+CASES: dict[str, tuple[Any, doctor.Probed, list[Any], list[tuple[str, str, str, str]]]] = {
     "healthy": (hosts(), proof(), [], []),
     "drift, a broken way and pairs are one": (
         hosts(n1={"drift": [ROUTE]}),
@@ -278,7 +278,7 @@ def test_objections_to_the_allocations_are_a_cause() -> None:
 
 
 def test_a_check_run_says_that_it_proves_nothing() -> None:
-    found = doctor.judge(hosts(), doctor.Proof(why_not={"n1": "x"}, asked=False), [])
+    found = doctor.judge(hosts(), doctor.Probed(why_not={"n1": "x"}, asked=False), [])
     assert found.status == "healthy"
     assert found.notes[0].startswith("No packet was sent")
 

@@ -38,7 +38,7 @@ _HOPS = {
 _MOST = 6
 
 
-class Verdict(NamedTuple):
+class Diagnosis(NamedTuple):
     """All that doctor.yml found: `status`, the ranked `causes`, and what is worth knowing."""
 
     status: str
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Proof:
+class Probed:
     """What verify.yml found: `results` of exports.results, `why_not` by host, and in sentences.
 
     `cures` are matrix.cures of what failed. `asked` tells whether packets were sent at all.
@@ -62,10 +62,10 @@ class Proof:
 
 def judge(
     seen: Mapping[str, Any],
-    proof: Proof,
+    proof: Probed,
     traces: Sequence[Mapping[str, Any]],
     objections: Sequence[str] = (),
-) -> Verdict:
+) -> Diagnosis:
     """Return what is wrong.
 
     `seen` maps each host of the run to the result of podnet_info for its health, `traces` are
@@ -92,7 +92,7 @@ def judge(
     notes = doctor_hosts.notes(seen)
     if not proof.asked:
         notes.insert(0, "No packet was sent, because this was a check run: nothing is proven")
-    return Verdict(status, causes, notes)
+    return Diagnosis(status, causes, notes)
 
 
 def _rank(cause: Cause) -> tuple[int, int, int, str]:
@@ -172,7 +172,7 @@ def _explain(causes: Sequence[Cause], failed: Mapping[str, Any]) -> bool:
 def _add_unexplained(
     causes: list[Cause],
     left: Sequence[Mapping[str, Any]],
-    proof: Proof,
+    proof: Probed,
     traces: Sequence[Mapping[str, Any]],
 ) -> None:
     """Add the cause for pairs that fail though no hop on the hosts breaks them."""
@@ -209,8 +209,8 @@ def headline(
     return f"Network {document['name']} ({document['backend']}), {count}{rest}"
 
 
-def lines(found: Verdict, first: str) -> list[str]:
-    """Return the verdict as lines that people read."""
+def lines(found: Diagnosis, first: str) -> list[str]:
+    """Return the diagnosis as lines that people read."""
     said = [first]
     for number, one in enumerate(found.causes, 1):
         where = f" [{listed(one.hosts)}]" if one.hosts else ""
@@ -226,7 +226,7 @@ def lines(found: Verdict, first: str) -> list[str]:
     return [*said, "", sentence(found)]
 
 
-def sentence(found: Verdict) -> str:
+def sentence(found: Diagnosis) -> str:
     """Return the status in one sentence, with the first cause."""
     if not found.causes:
         return "The network is healthy: no cause of a fault was found."

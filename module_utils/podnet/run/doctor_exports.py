@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from typing import Any, Mapping, Sequence
 
-from .doctor import Verdict
+from .doctor import Diagnosis
 from .doctor_cause import BROKEN, DEGRADED, HEALTHY
 from .exports import labels, printable
 
@@ -26,7 +26,7 @@ METRICS = {
 
 
 def results(
-    document: Mapping[str, Any], hosts: Sequence[str], found: Verdict, moment: int
+    document: Mapping[str, Any], hosts: Sequence[str], found: Diagnosis, moment: int
 ) -> dict[str, Any]:
     """Return all that was found; `moment` is the time of the run in seconds since 1970."""
     return {
