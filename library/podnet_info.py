@@ -27,10 +27,11 @@ options:
   gather:
     description:
       - V(state) returns the observed objects, V(cni) what there is of the CNI configuration and how
-        many addresses pods use, V(pending) what a run would change. The latter needs O(plan).
+        many addresses pods use, V(pending) what a run would change, V(health) what doctor.yml
+        judges. The last two need O(plan).
     type: list
     elements: str
-    choices: [state, cni, pending]
+    choices: [state, cni, pending, health]
     default: [state, cni]
   cni_install:
     description: As O(podnet_cni#module:install); for V(pending).
@@ -116,6 +117,15 @@ pending:
            timed: false,
            knowledge: {node: n1, edition: {id: 5f0c2d8e91ab34c7, generation: 4,
                        digest: 0d3f6a9b2c417e58}, taken: []}}
+health:
+  description:
+    - What a run would change (C(drift), C(attached)) or why none can be made (C(refused)), and what
+      will not last. C(unit) is the state of what rebuilds the network at boot, C(armed) whether a
+      change waits to be confirmed, C(sysctls) are settings in files that would undo the network's,
+      C(addresses) families of which nearly all addresses are used, C(led_away) policy rules that
+      take pods' packets. C(machine_id) and C(nics) are compared with other hosts' by doctor.yml.
+  returned: when O(gather) has V(health)
+  type: dict
 claimed:
   description: Whether the host is claimed for O(run).
   returned: with O(run)
@@ -151,7 +161,7 @@ def argument_spec() -> dict[str, Any]:
         "gather": {
             "type": "list",
             "elements": "str",
-            "choices": ["state", "cni", "pending"],
+            "choices": ["state", "cni", "pending", "health"],
             "default": ["state", "cni"],
         },
         "cni_install": {
@@ -186,6 +196,16 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
         for warning in warnings:
             module.warn(warning)
+    if "health" in options["gather"]:
+        if plan is None:
+            raise PodnetError("gather: health needs the option plan")
+        # Imported here, because a host compiles all imports in every call, and a run needs none of
+        # this.
+        from ansible.module_utils.podnet.host import health
+
+        result["health"] = health.health(
+            plan, options["node"], options["cni_install"], options["cni_archive_dir"]
+        )
     if options["claim"]:
         # Here and not by a failure: who claims a host for a removal decides for all hosts together.
         result["refused"] = record_file.refusal(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from podnet.plan.variables import BY_NAME
+from podnet.run import doctor_exports
 from podnet.run.exports import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +21,7 @@ NAMES |= {path.stem for path in (ROOT / "library").glob("*.py")}
 NAMES |= {path.stem for path in (ROOT / "filter_plugins").glob("*.py")}
 NAMES |= {path.name for path in (ROOT / "roles").iterdir()}
 NAMES |= {f"podnet_verify_{name}" for name in METRICS}
+NAMES |= {f"podnet_doctor_{name}" for name in doctor_exports.METRICS}
 
 #: Misspelt on purpose, to show the error.
 MISSPELT = {"podnet_backned"}

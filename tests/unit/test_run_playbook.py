@@ -177,6 +177,7 @@ NOTHING: dict[str, tuple[str, list[str], str]] = {
     # They begin with the same play; the two that had none before are tried with all.
     [("verify.yml", case) for case in NOTHING]
     + [("reset.yml", case) for case in NOTHING]
+    + [("doctor.yml", case) for case in ("limited to another", "tags", "begun later")]
     + [(playbook, "limited to another") for playbook in PLAYBOOKS[:3]]
     + [("report.yml", case) for case in ("limited to another", "tags")]
     + [("remove_node.yml", case) for case in ("another group, limited", "begun later")],

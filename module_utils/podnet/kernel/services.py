@@ -43,6 +43,18 @@ def await_replay(name: str, boot: str) -> None:
     lock.await_replay(name)
 
 
+def state(unit: str) -> dict[str, str]:
+    """Return ``{load, active}`` of a unit in systemd's words; both "" where there is no systemd."""
+    found = {"load": "", "active": ""}
+    if not runs_systemd():
+        return found
+    shown = run(["systemctl", "show", "--property=LoadState,ActiveState", unit]).output
+    for line in shown.splitlines():
+        key, _equals, value = line.partition("=")
+        found[{"LoadState": "load", "ActiveState": "active"}.get(key, key)] = value
+    return found
+
+
 def settle(paths: Iterable[str]) -> list[str]:
     """Make services take up the changed files `paths`; return what went wrong, a sentence each.
 

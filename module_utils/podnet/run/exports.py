@@ -128,14 +128,14 @@ def as_junit(found: Mapping[str, Any]) -> str:
             name = f"{_title(one)} IPv{one['family']}"
             case = ET.SubElement(suite, "testcase", classname=f"podnet.{host}", name=name)
             if one["what"]:
-                ET.SubElement(case, "failure", type=one["word"], message=_printable(one["what"]))
+                ET.SubElement(case, "failure", type=one["word"], message=printable(one["what"]))
         if reason is not None:
             case = ET.SubElement(suite, "testcase", classname=f"podnet.{host}", name="is probed")
-            ET.SubElement(case, "error", type="not probed", message=_printable(reason))
+            ET.SubElement(case, "error", type="not probed", message=printable(reason))
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return `text` without what XML 1.0 cannot hold."""
     return "".join(one if one.isprintable() or one in "\n\t" else "?" for one in text)
 
@@ -181,16 +181,17 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
     for name, meaning in METRICS.items():
         lines += [f"# HELP podnet_verify_{name} {meaning}", f"# TYPE podnet_verify_{name} gauge"]
         lines += [
-            f"podnet_verify_{name}{_labels({'network': network, **labels})} {value}"
-            for labels, value in values[name]
+            f"podnet_verify_{name}{labels({'network': network, **those})} {value}"
+            for those, value in values[name]
         ]
     return "\n".join(lines) + "\n"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
+def labels(values: Mapping[str, str]) -> str:
+    """Return labels as Prometheus reads them, in braces."""
     escaped = (
         (key, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
-        for key, value in labels.items()
+        for key, value in values.items()
     )
     return "{" + ",".join(f'{key}="{value}"' for key, value in escaped) + "}"
 

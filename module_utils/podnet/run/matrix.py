@@ -104,16 +104,16 @@ def report(
     if len(failures) > MOST_LINES:
         rest = len(failures) - MOST_LINES
         failures = [*failures[:MOST_LINES], f"... and {rest} more"]
-    failures += _cures({one["word"] for failed in cells.values() for one in failed}, suspect)
+    failures += cures({one["word"] for failed in cells.values() for one in failed}, suspect)
     return Report(lines, failures)
 
 
-def _cures(words: Container[str], suspect: str) -> list[str]:
+def cures(words: Container[str], suspect: str) -> list[str]:
     """Return what may mend the faults that have these words."""
-    cures = [cure for word, cure in _CURES.items() if word in words]
+    found = [cure for word, cure in _CURES.items() if word in words]
     if suspect and (verdict.PING in words or verdict.NO_TCP in words or verdict.BULK in words):
-        cures.append(suspect)
-    return cures
+        found.append(suspect)
+    return found
 
 
 def _names(document: Mapping[str, Any]) -> list[str]:

@@ -126,6 +126,11 @@ def node_of(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
+def gateway(subnet: str) -> str:
+    """Return the address of pods' gateway in a node's subnet: its first one."""
+    return str(next(ipaddress.ip_network(subnet).hosts()))
+
+
 def _subnet(node: Mapping[str, Any], family: int) -> str:
     return str(node.get("subnet" if family == 4 else "subnet6") or "")
 
