@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 from podnet.backends.document import plan_from_text
 from podnet.backends.planners import PLANNERS
 from podnet.core.edition import Edition
-from podnet.run import course, objections, results, run_id
+from podnet.run import closing, course, objections, results, run_id
 
 
 def decide(
@@ -77,6 +77,45 @@ def unfinished(hostvars: Mapping[str, Any], decided: Mapping[str, Any], phase: s
     return results.unfinished(hostvars, decided["hosts"], phase)
 
 
+def done(
+    hostvars: Mapping[str, Any],
+    decided: Mapping[str, Any],
+    phase: str,
+    before: Mapping[str, Any],
+    run: str,
+) -> dict[str, Any]:
+    """Return ``{run, phases}``: `before`, if it is of this run, and what hosts did in `phase`."""
+    phases = before.get("phases", {}) if before.get("run") == run else {}
+    return {"run": run, "phases": closing.noted(hostvars, decided["hosts"], phase, phases)}
+
+
+def closing_lines(
+    hostvars: Mapping[str, Any],
+    hosts: Sequence[str],
+    decided: Mapping[str, Any],
+    before: Mapping[str, Any],
+    run: str,
+    *,
+    check: object,
+    stopped: str = "",
+    install: str = "none",
+) -> list[str]:
+    """Return the table that a run ends with.
+
+    `before` is what `podnet_done` returned last, perhaps for an earlier run of the same play;
+    `stopped` the phase that the run stops after, and `install` is podnet_cni_install: if plugins
+    are installed, what follows from them is counted by the look.
+    """
+    attach = {}
+    if install != "none" and not stopped and decided["mode"] in (course.CONVERGE, course.SWITCH):
+        for host in decided["hosts"]:
+            counts = (hostvars[host].get("_podnet_seen") or {}).get("pending") or {}
+            attach[str(host)] = counts.get("cni", 0) + counts.get("endpoints", 0)
+    phases = before.get("phases", {}) if before.get("run") == run else {}
+    names = [str(host) for host in hosts]
+    return closing.lines(closing.Told(decided, names, phases, attach, stopped, check=bool(check)))
+
+
 def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
     """Return ``{refusal, over}`` for hosts that this run tried to claim, as in a `Course`.
 
@@ -115,8 +154,10 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "podnet_at_work": at_work,
+            "podnet_closing": closing_lines,
             "podnet_course": decide,
             "podnet_detour": detour,
+            "podnet_done": done,
             "podnet_keys": keys,
             "podnet_unfinished": unfinished,
             "podnet_settled": run_id.settled,

@@ -131,6 +131,13 @@ count:
   returned: always
   type: int
   sample: 12
+tally:
+  description:
+    - How many objects of which kind are added, replaced and removed, in this order. A kind without
+      a change is left out.
+  returned: always
+  type: dict
+  sample: {link: [2, 0, 0], route: [0, 1, 0], file: [6, 0, 0]}
 phase:
   description: The phase that has ended; a call that failed, or was lost, does not say it.
   returned: with O(state=present)

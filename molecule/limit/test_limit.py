@@ -12,6 +12,7 @@ def test_a_repair_works_on_the_named_host_and_names_the_others(cluster: Cluster)
     bad = cluster.snapshot("n2")
     run = cluster.site("--limit", "n1")
     assert run.changed_hosts == {"n1"}
+    assert "Changed 1 of 1 host" in run.message
     assert "Not in this run, so perhaps without its change: n2, n3." in run.message
     assert difference(good["n1"], cluster.snapshot("n1")) == []
     assert difference(bad, cluster.snapshot("n2")) == []

@@ -74,7 +74,10 @@ def test_no_phase_begins_before_all_hosts_are_done(name: str, tmp_path: Path) ->
         "test_directory": str(tmp_path),
         # The module stands in for podnet's, so its plan may say where the test is.
         "_podnet_plan": {"document": str(tmp_path), "run": ""},
-        "_podnet_course": {"over": [], "hosts": list(HOSTS)},
+        "_podnet_course": {
+            **{"mode": case.mode, "over": [], "hosts": list(HOSTS)},
+            **{"unreachable": [], "notes": []},
+        },
         # Seconds that a lost host gets to come back.
         "_podnet_lost_wait": 1,
         "podnet_rollback_timeout": 60,

@@ -116,7 +116,7 @@ def test_plan_shows_and_writes_nothing(project: Project) -> None:
         shown = project.play(*arguments, playbook="plan.yml")
         assert shown.returncode == 0, shown.stdout
         assert "n2    10.244.1.0/24  192.0.2.2  02:00:0a:f4:01:00" in shown.stdout
-        assert "3 of 256 subnets used" in shown.stdout
+        assert "3 of 256 subnets used, 253 more nodes fit" in shown.stdout
         assert "changed=1" not in shown.stdout
         assert not project.record.exists()
 

@@ -97,7 +97,8 @@ def test_a_host_that_is_lost_before_the_look_is_named_at_the_end(hosts: Hosts) -
     run = hosts.play()
     assert run.status != 0
     assert run.did("all")
-    assert "without this run's changes: n2" in run.message, run.output
+    assert "Changed 1 of 2 hosts" in run.message, run.output
+    assert "Not reached, so without this run's changes: n2" in run.message, run.output
 
 
 @pytest.mark.parametrize(("switching", "phase"), [(False, "all"), (True, "prepare")])

@@ -7,13 +7,15 @@ only on hosts that have some, because a host compiles all that a call imports.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Sequence
 
 from ..cni import configuration
-from ..cni.configuration import Inspection
+from ..cni.configuration import FileChange, Inspection
 from ..core.model import Plan
 from ..keep import record_file
+from ..keep.files import LinkChange, MoveChange, TextChange
 from ..keep.lock import held
+from ..state.tally import Tally, add, count, tally
 
 if TYPE_CHECKING:
     from ..endpoint.endpoint_run import EndpointResult
@@ -23,7 +25,7 @@ class Attached(NamedTuple):
     """What was or would be changed.
 
     `endpoints` and `cni` are numbers of changes; `cni` counts missing plugins, too. `commands` are
-    the changes for people to read, `diffs` are as Ansible prints them.
+    the changes for people to read, `diffs` are as Ansible prints them. `tally` counts the objects.
     """
 
     endpoints: int
@@ -31,6 +33,7 @@ class Attached(NamedTuple):
     commands: list[str]
     diffs: list[dict[str, str]]
     warnings: list[str]
+    tally: Tally
 
 
 def inspect(
@@ -41,7 +44,7 @@ def inspect(
     `mtu` is what pods will have, in bytes; `install` and `archive_dir` are as in
     `cni.configuration.inspect`. Raises PodnetError for anything that prevents a run.
     """
-    found = Attached(0, 0, [], [], [])
+    found = Attached(0, 0, [], [], [], {})
     addresses: list[str] = []
     if has_endpoints(plan, name):
         from ..endpoint import endpoint_run
@@ -68,7 +71,7 @@ def converge(plan: Plan, name: str, mtu: int, check: bool) -> Attached:
     """
     if check:
         return inspect(plan, name, mtu)
-    done = Attached(0, 0, [], [], [])
+    done = Attached(0, 0, [], [], [], {})
     addresses: list[str] = []
     if has_endpoints(plan, name):
         from ..endpoint import endpoint_run
@@ -92,8 +95,9 @@ def has_endpoints(plan: Plan, name: str) -> bool:
 
 def _of_endpoints(done: EndpointResult) -> Attached:
     paths = [f"file: {change.path}" for change in done.files]
-    count = len(done.changes) + len(done.files)
-    return Attached(count, 0, [*done.commands(), *paths], done.diff(), done.warnings)
+    number = len(done.changes) + len(done.files)
+    counted = add(tally(done.changes), _tally_of_files(done.files))
+    return Attached(number, 0, [*done.commands(), *paths], done.diff(), done.warnings, counted)
 
 
 def _with_cni(done: Attached, wanted: Inspection) -> Attached:
@@ -102,4 +106,15 @@ def _with_cni(done: Attached, wanted: Inspection) -> Attached:
         commands=[*done.commands, *(f"file: {change.path}" for change in wanted.changes)],
         diffs=[*done.diffs, *wanted.diff],
         warnings=[*done.warnings, *wanted.warnings],
+        tally=add(done.tally, _tally_of_files(wanted.changes)),
     )
+
+
+def _tally_of_files(changes: Sequence[FileChange]) -> Tally:
+    counts = [0, 0, 0]
+    for one in changes:
+        if isinstance(one, (TextChange, LinkChange)):
+            count(counts, old=one.before is not None, new=one.after is not None)
+        else:
+            count(counts, old=True, new=isinstance(one, MoveChange))
+    return {"file": counts} if any(counts) else {}

@@ -12,6 +12,7 @@ from ..core.errors import PodnetError
 from ..core.model import Plan
 from ..keep import claim
 from ..state.phases import ALL, COMMIT
+from ..state.tally import add, tally
 from . import converge, target
 
 #: A result lists at most this many changes.
@@ -85,6 +86,7 @@ def present(plan: Plan, node: str, asked: CallOptions) -> Done:
         result["changed"] = done.changed or bool(attached.commands)
         result["count"] += len(attached.commands)
         result["changes"] = [*result["changes"], *attached.commands][:_MOST]
+        result["tally"] = add(result["tally"], attached.tally)
         diffs += attached.diffs
         warnings = [*warnings, *attached.warnings]
     if asked.run and ends:
@@ -103,4 +105,5 @@ def _result(done: target.NetworkResult) -> dict[str, Any]:
         "changed": done.changed,
         "count": len(done.changes),
         "changes": target.commands(done.changes, _MOST),
+        "tally": tally(done.changes),
     }

@@ -81,7 +81,10 @@ def summary(outcome: PlanningResult) -> list[str]:
     lines = [f"network {plan.name}: {len(plan.nodes)} nodes, {backend.described(plan)}"]
     for variable, counts in outcome.free.items():
         cidr = plan.cluster_cidr6 if variable.endswith("6") else plan.cluster_cidr
-        lines.append(f"{cidr}: {counts['used']} of {counts['total']} subnets used")
+        lines.append(
+            f"{cidr}: {counts['used']} of {counts['total']} subnets used,"
+            f" {counts['free']} more nodes fit"
+        )
     for entry in direct_pairs(outcome):
         lines.append(
             f"IPv{entry['family']}: {entry['direct']} pairs of nodes are on one segment,"

@@ -19,7 +19,8 @@ class Course(NamedTuple):
     lines for the user. `unreachable` hosts are left out, and the run fails at its end. `over` are
     other runs that have ended without removing their claims from hosts. `hosts` are those that
     will be changed; each must report afterwards that it was (results.py). `detour`: a host cannot
-    switch at once, so all switch to a device of another name and port first.
+    switch at once, so all switch to a device of another name and port first. `left_out` are hosts
+    of the group that are not in this run, though it is not one of a host for itself.
     """
 
     mode: str
@@ -29,6 +30,7 @@ class Course(NamedTuple):
     over: list[str]
     hosts: list[str]
     detour: bool = False
+    left_out: Sequence[str] = ()
 
 
 def decide(
@@ -58,6 +60,7 @@ def decide(
     pending = {host: seen["pending"] for host, seen in looked.items() if "pending" in seen}
     switching = sorted(host for host, counts in pending.items() if counts["switching"])
     missing = [host for host in nodes if host not in looked]
+    left_out = [] if alone else missing
     held = {host: seen["held"] for host, seen in looked.items() if seen.get("held")}
     refusal, over = others(held, has_ended)
     notes = _mtus({host: counts.get("mtu", 0) for host, counts in pending.items()})
@@ -69,7 +72,7 @@ def decide(
         return Course(REFUSE, refusal, notes, unreachable, over, [])
     if switching:
         detour = any(counts.get("detour") for counts in pending.values())
-        return Course(SWITCH, "", notes, unreachable, over, list(pending), detour)
+        return Course(SWITCH, "", notes, unreachable, over, list(pending), detour, left_out)
     left = {
         host: [one for one in counts.get("moving", ()) if one not in pending]
         for host, counts in pending.items()
@@ -77,12 +80,8 @@ def decide(
     if any(left.values()) and not forced:
         return Course(REFUSE, _left_behind(left), notes, unreachable, over, [])
     touched = [host for host, counts in pending.items() if counts["total"]]
-    if missing and touched and not alone:
-        notes.append(
-            f"Not in this run, so perhaps without its change: {listed(missing)}. "
-            "Run again without --limit when they can be reached"
-        )
-    return Course(CONVERGE if touched else NONE, "", notes, unreachable, over, touched)
+    mode = CONVERGE if touched else NONE
+    return Course(mode, "", notes, unreachable, over, touched, left_out=left_out)
 
 
 def _left_behind(left: Mapping[str, Sequence[str]]) -> str:

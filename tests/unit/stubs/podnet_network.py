@@ -25,4 +25,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "armed": what == "armed",
             "network": "podnet",
             "phase": arguments["phase"],
+            "tally": {"route": [1, 0, 0]},
         }
