@@ -193,8 +193,8 @@ VARIABLES: tuple[Variable, ...] = (
              " it; or a number of others, chosen by chance"),
     Variable("podnet_report_dir", "", "str", c.optional(c.absolute_path),
              "directory on the controller to which verify.yml and doctor.yml write their results as"
-             " JSON, JUnit and for Prometheus, and report.yml its page; without it report.yml writes"
-             " where it is started"),
+             " JSON, JUnit and for Prometheus, and report.yml its page; without it report.yml"
+             " writes where it is started"),
     Variable("podnet_bridge_netfilter", "auto", "str", c.auto_or_boolean,
              "whether packets between pods of one host pass iptables, as kube-proxy needs"
              " (br_netfilter): true, false, or auto: where kubelet, k3s, k0s, rke2 or kube-proxy"
