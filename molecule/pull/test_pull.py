@@ -33,8 +33,9 @@ TREES = (
     "ansible.cfg",
 )
 
-#: The page's timer begins a minute after the boot; here each start of it starts the service.
-AT_ONCE = "[Timer]\nOnActiveSec=1\nRandomizedDelaySec=0\nAccuracySec=10ms\n"
+#: Each start of the timer starts the service, and nothing else does: an empty value takes away all
+#: times of the page's timer (systemd.timer(5)), such as a minute after the boot.
+AT_ONCE = "[Timer]\nOnActiveSec=\nOnActiveSec=1\nRandomizedDelaySec=0\nAccuracySec=10ms\n"
 
 
 def block(after: str) -> str:
