@@ -117,8 +117,7 @@ def _are_current(come: list[str]) -> bool:
 
 def _is_loaded(unit: str) -> bool:
     """Whether systemd knows a unit, even without a file: a running unit outlives its file."""
-    shown = run(["systemctl", "show", "--property=LoadState,ActiveState", unit]).output.split()
-    return "LoadState=not-found" not in shown or "ActiveState=inactive" not in shown
+    return state(unit) != {"load": "not-found", "active": "inactive"}
 
 
 def _is_active(unit: str) -> bool:
