@@ -85,8 +85,13 @@ def done(
     run: str,
 ) -> dict[str, Any]:
     """Return ``{run, phases}``: `before`, if it is of this run, and what hosts did in `phase`."""
-    phases = before.get("phases", {}) if before.get("run") == run else {}
-    return {"run": run, "phases": closing.noted(hostvars, decided["hosts"], phase, phases)}
+    phases = closing.noted(hostvars, decided["hosts"], phase, _phases(before, run))
+    return {"run": run, "phases": phases}
+
+
+def _phases(before: Mapping[str, Any], run: str) -> Mapping[str, Any]:
+    """Return the phases of what `done` returned last, {} if that was for an earlier run."""
+    return before.get("phases", {}) if before.get("run") == run else {}
 
 
 def closing_lines(
@@ -111,9 +116,9 @@ def closing_lines(
         for host in decided["hosts"]:
             counts = (hostvars[host].get("_podnet_seen") or {}).get("pending") or {}
             attach[str(host)] = counts.get("cni", 0) + counts.get("endpoints", 0)
-    phases = before.get("phases", {}) if before.get("run") == run else {}
     names = [str(host) for host in hosts]
-    return closing.lines(closing.Told(decided, names, phases, attach, stopped, check=bool(check)))
+    told = closing.Told(decided, names, _phases(before, run), attach, stopped, check=bool(check))
+    return closing.lines(told)
 
 
 def at_work(hostvars: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
