@@ -31,6 +31,8 @@ from podnet.core.verdict import MEANINGS
 from podnet.report import view
 from podnet.report.data import data
 from podnet.report.picture import picture
+from podnet.run.exports import as_json
+from podnet.run.results import registered
 
 ARGUMENTS = {
     "directory": {"type": "str", "default": ""},
@@ -147,7 +149,7 @@ def report(
     texts = {
         ".html": render(found, templates),
         ".svg": picture(found) + "\n",
-        ".json": json.dumps(found, indent=1) + "\n",
+        ".json": as_json(found),
     }
     written = []
     if not check_mode:
@@ -194,7 +196,7 @@ def _answers(
 ) -> dict[str, Any]:
     """Collect what was registered, as plain values: Ansible's own carry tags."""
     by_name = {
-        key: _plain({host: hostvars[host].get(options[key]) for host in hosts})
+        key: _plain(registered(hostvars, hosts, options[key]))
         for key in ("looked", "state", "made", "probed")
     }
     looked = {

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +13,18 @@ from typing import Any
 # Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet.backends.planners import PLANNERS
+from podnet.backends import planners
 from podnet.core.edition import Edition
-from podnet.run import doctor, doctor_exports, doctor_ways, exports, matrix, objections, trace
+from podnet.run import (
+    doctor,
+    doctor_exports,
+    doctor_ways,
+    exports,
+    matrix,
+    objections,
+    results,
+    trace,
+)
 
 #: Variables in which hosts' answers are registered.
 _SEEN, _TRACED = "_podnet_doctor_seen", "_podnet_trace_seen"
@@ -25,8 +33,11 @@ _MADE, _ASKED = "_podnet_probe_made", "_podnet_probe_asked"
 
 def questions(hostvars: Mapping[str, Any], hosts: Sequence[str], document: Any) -> dict[str, Any]:
     """Return ``{ways, asked}`` of doctor_ways.choose, after the hosts have asked each other."""
-    plan = json.loads(document) if isinstance(document, str) else document
-    made, asked = _registered(hostvars, hosts, _MADE), _registered(hostvars, hosts, _ASKED)
+    plan = results.document(document)
+    made, asked = (
+        results.registered(hostvars, hosts, _MADE),
+        results.registered(hostvars, hosts, _ASKED),
+    )
     found = exports.results(plan, made, asked, 0)
     failed = [one for one in found["results"] if one["what"]]
     return doctor_ways.choose(plan, failed, matrix.pods(made))
@@ -44,20 +55,22 @@ def report(
     were sent.
     """
     document = planned["document"]
-    plan = json.loads(document) if isinstance(document, str) else document
-    seen = _registered(hostvars, hosts, _SEEN)
+    plan = results.document(document)
+    seen = results.registered(hostvars, hosts, _SEEN)
     moment = int(time.time())
     proof = doctor.Probed(asked=False)
     if followed:
-        made, asked = _registered(hostvars, hosts, _MADE), _registered(hostvars, hosts, _ASKED)
-        results = exports.results(plan, made, asked, moment)
-        suspect = PLANNERS[plan["backend"]].suspect.format(device=plan.get("device"))
-        words = {str(one["word"]) for one in results["results"] if one["what"]}
+        made, asked = (
+            results.registered(hostvars, hosts, _MADE),
+            results.registered(hostvars, hosts, _ASKED),
+        )
+        probed = exports.results(plan, made, asked, moment)
+        words = {str(one["word"]) for one in probed["results"] if one["what"]}
         proof = doctor.Probed(
-            results["results"],
-            results["not_probed"],
+            probed["results"],
+            probed["not_probed"],
             matrix.report(plan, made, asked).failures,
-            matrix.cures(words, suspect),
+            matrix.cures(words, planners.suspect(plan)),
         )
     against = objections.objections(
         Edition(**planned["edition"]),
@@ -97,10 +110,6 @@ def _traces(
         ends = f"{way['source']['address']} -> {way['target']['address']}"
         found.append({**one, "hosts": way["hosts"], "way": ends})
     return found
-
-
-def _registered(hostvars: Mapping[str, Any], hosts: Sequence[str], name: str) -> dict[str, Any]:
-    return {str(host): hostvars[host].get(name) for host in hosts}
 
 
 class FilterModule:

@@ -14,8 +14,8 @@ from typing import Any
 # Ansible lets modules import module_utils, but not filters.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from podnet.backends.planners import PLANNERS
-from podnet.run import exports, matrix
+from podnet.backends import planners
+from podnet.run import exports, matrix, results
 
 
 def probe_targets(hostvars: Mapping[str, Any], hosts: Sequence[str], made: str) -> str:
@@ -23,7 +23,7 @@ def probe_targets(hostvars: Mapping[str, Any], hosts: Sequence[str], made: str) 
 
     `made` names the variable in which each host's pod was registered.
     """
-    return json.dumps(matrix.pods(_results(hostvars, hosts, made)))
+    return json.dumps(matrix.pods(results.registered(hostvars, hosts, made)))
 
 
 def probe_report(
@@ -33,10 +33,9 @@ def probe_report(
 
     `made` and `probed` name the registered variables with each host's pod and what it probed.
     """
-    plan = json.loads(document) if isinstance(document, str) else document
-    made_by, probed_by = (_results(hostvars, hosts, name) for name in (made, probed))
-    suspect = PLANNERS[plan["backend"]].suspect.format(device=plan.get("device"))
-    found = matrix.report(plan, made_by, probed_by, suspect)
+    plan = results.document(document)
+    made_by, probed_by = (results.registered(hostvars, hosts, name) for name in (made, probed))
+    found = matrix.report(plan, made_by, probed_by, planners.suspect(plan))
     return {"lines": found.lines, "failures": found.failures}
 
 
@@ -44,13 +43,9 @@ def probe_files(
     hostvars: Mapping[str, Any], hosts: Sequence[str], document: Any, made: str, probed: str
 ) -> list[dict[str, str]]:
     """Return the results for machines as ``{name, content}``; arguments as of `probe_report`."""
-    plan = json.loads(document) if isinstance(document, str) else document
-    made_by, probed_by = (_results(hostvars, hosts, name) for name in (made, probed))
+    plan = results.document(document)
+    made_by, probed_by = (results.registered(hostvars, hosts, name) for name in (made, probed))
     return list(exports.files(exports.results(plan, made_by, probed_by, int(time.time()))))
-
-
-def _results(hostvars: Mapping[str, Any], hosts: Sequence[str], name: str) -> dict[str, Any]:
-    return {str(host): hostvars[host].get(name) for host in hosts}
 
 
 class FilterModule:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.report import explain
+from podnet.run import results
 
 
 def ways_to_explain(
@@ -23,10 +23,8 @@ def ways_to_explain(
 
     `made` and `probed` name the registered variables with each host's pod and what it probed.
     """
-    plan = json.loads(document) if isinstance(document, str) else document
-    made_by, probed_by = (
-        {str(host): hostvars[host].get(name) for host in hosts} for name in (made, probed)
-    )
+    plan = results.document(document)
+    made_by, probed_by = (results.registered(hostvars, hosts, name) for name in (made, probed))
     return explain.ways(plan, made_by, probed_by)
 
 

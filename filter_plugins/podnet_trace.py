@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.core.errors import PodnetError
-from podnet.run import trace, trace_way
+from podnet.run import results, trace, trace_way
 
 
 def hosts_on_the_way(document: Any, begin: Any, end: Any) -> dict[str, Any]:
     """Return what `run.trace_way.way` does, or ``{problem}``."""
-    return _told(lambda: trace_way.way(_plan(document), begin, end))
+    return _told(lambda: trace_way.way(results.document(document), begin, end))
 
 
 def trace_questions(way: Mapping[str, Any], hostvars: Any, found: str) -> dict[str, Any]:
@@ -38,15 +37,11 @@ def trace_report(
     way: Mapping[str, Any], asked: Mapping[str, Any], hostvars: Any, document: Any, seen: str
 ) -> dict[str, Any]:
     """Return what `run.trace.report` does; `seen` names the variable with hosts' answers."""
-    results = {}
+    answers = {}
     for host in way["hosts"]:
         result = _registered(hostvars, host, seen)
-        results[host] = _results(result) or [result] * len(asked[host])
-    return trace.report(_plan(document), way, asked, results)
-
-
-def _plan(document: Any) -> Any:
-    return json.loads(document) if isinstance(document, str) else document
+        answers[host] = _results(result) or [result] * len(asked[host])
+    return trace.report(results.document(document), way, asked, answers)
 
 
 def _told(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:

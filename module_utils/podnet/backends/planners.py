@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Mapping
+
 from .host_gw.planner import HostGatewayPlanner
 from .planner import Planner
 from .vxlan.planner import VxlanPlanner
@@ -13,3 +15,8 @@ PLANNERS: dict[str, Planner] = {
     "host-gw": HostGatewayPlanner(),
     "wireguard": WireguardPlanner(),
 }
+
+
+def suspect(document: Mapping[str, Any]) -> str:
+    """Return `Planner.suspect` with the names of a plan; `document` is the plan as JSON types."""
+    return PLANNERS[document["backend"]].suspect.format(device=document.get("device"))

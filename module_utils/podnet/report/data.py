@@ -11,7 +11,7 @@ import shlex
 from typing import Any, Iterator, Mapping, Sequence
 
 from ..backends.document import plan_from_text
-from ..backends.planners import PLANNERS
+from ..backends.planners import PLANNERS, suspect
 from ..backends.registry import BACKENDS
 from ..core.model import Plan
 from ..core.segments import network
@@ -240,8 +240,7 @@ def _pairs(
     document: Mapping[str, Any], made: Mapping[str, Any], probed: Mapping[str, Any]
 ) -> dict[str, Any]:
     seen = matrix.Gathered.of(document, made, probed)
-    suspect = PLANNERS[document["backend"]].suspect.format(device=document.get("device"))
-    told = matrix.report(document, made, probed, suspect)
+    told = matrix.report(document, made, probed, suspect(document))
     failures = [
         {
             "from": source,

@@ -5,14 +5,13 @@ docs/results.md describes them.
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from collections import Counter
 from typing import Any, Mapping, Sequence
 
 from .doctor import Diagnosis
 from .doctor_cause import BROKEN, DEGRADED, HEALTHY
-from .exports import labels, printable
+from .exports import as_json, gauges, printable
 
 SCHEMA = 1
 
@@ -57,7 +56,7 @@ def files(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the files to write, as ``{name, content}``."""
     stem = f"{found['network']}-doctor"
     return [
-        {"name": f"{stem}.json", "content": json.dumps(found, indent=1) + "\n"},
+        {"name": f"{stem}.json", "content": as_json(found)},
         {"name": f"{stem}.xml", "content": _junit(found)},
         {"name": f"{stem}.prom", "content": _prometheus(found)},
     ]
@@ -115,11 +114,4 @@ def _prometheus(found: Mapping[str, Any]) -> str:
             ({"status": status, "kind": kind, "host": host}, 1) for status, kind, host in told
         ],
     }
-    lines: list[str] = []
-    for name, meaning in METRICS.items():
-        lines += [f"# HELP podnet_doctor_{name} {meaning}", f"# TYPE podnet_doctor_{name} gauge"]
-        lines += [
-            f"podnet_doctor_{name}{labels({'network': found['network'], **those})} {value}"
-            for those, value in values[name]
-        ]
-    return "\n".join(lines) + "\n"
+    return gauges("podnet_doctor_", METRICS, found["network"], values)

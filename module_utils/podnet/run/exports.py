@@ -154,7 +154,6 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
     What failed has a series each, what is ok is counted: the numbers of pairs grow with the square
     of that of the hosts.
     """
-    network = found["network"]
     counts: Counter[tuple[str, str]] = Counter(
         (one["kind"], "failed" if one["what"] else "ok") for one in found["results"]
     )
@@ -177,18 +176,30 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
         "failed": failed,
         "not_probed": [({"host": host}, 1) for host in found["not_probed"]],
     }
+    return gauges("podnet_verify_", METRICS, found["network"], values)
+
+
+def gauges(
+    prefix: str,
+    meanings: Mapping[str, str],
+    network: str,
+    values: Mapping[str, Sequence[tuple[Mapping[str, str], int]]],
+) -> str:
+    """Return gauges in Prometheus's text format, each with the label `network`.
+
+    `meanings` maps their names without `prefix` to what they tell, `values` to (labels, value).
+    """
     lines: list[str] = []
-    for name, meaning in METRICS.items():
-        lines += [f"# HELP podnet_verify_{name} {meaning}", f"# TYPE podnet_verify_{name} gauge"]
+    for name, meaning in meanings.items():
+        lines += [f"# HELP {prefix}{name} {meaning}", f"# TYPE {prefix}{name} gauge"]
         lines += [
-            f"podnet_verify_{name}{labels({'network': network, **those})} {value}"
+            f"{prefix}{name}{_labels({'network': network, **those})} {value}"
             for those, value in values[name]
         ]
     return "\n".join(lines) + "\n"
 
 
-def labels(values: Mapping[str, str]) -> str:
-    """Return labels as Prometheus reads them, in braces."""
+def _labels(values: Mapping[str, str]) -> str:
     escaped = (
         (key, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Whether a host has done its part of a phase, or why not, from what Ansible registered.
+"""What Ansible registered: whether a host has done its part of a phase, or why not; its words.
 
 Ansible registers something for every task: a skipped one leaves a dict (`skipped: true`), a task
 that never ran leaves the result of an earlier phase, a lost host one with `unreachable: true`. So a
@@ -8,6 +8,7 @@ well, and is neither failed, skipped nor unreachable.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Mapping, Sequence
 
 LOST = "lost during the change, and it did not come back"
@@ -83,3 +84,15 @@ def failures(results: Mapping[str, Any]) -> list[str]:
 def said(result: Mapping[str, Any]) -> str:
     """Return the message of a failed result."""
     return str(result.get("msg") or result.get("module_stderr") or "failed")
+
+
+def registered(
+    hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], name: str
+) -> dict[str, Any]:
+    """Return what each of `hosts` has registered as `name`; None stands for no answer."""
+    return {str(host): hostvars[host].get(name) for host in hosts}
+
+
+def document(given: Any) -> Any:
+    """Return a plan as JSON types: Ansible may have made them of its text, or not."""
+    return json.loads(given) if isinstance(given, str) else given
