@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ from tests.traffic import Traffic
 DEVICE = "flannel-wg"
 KEY_FILES = "/etc/podnet/podnet/wireguard-*.key"
 PSK_FILE = "/etc/podnet/podnet/wireguard.psk"
+REPLAY = "/etc/podnet/replay"
 PSK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
@@ -176,6 +178,42 @@ def test_a_boot_needs_no_controller(site: Site) -> None:
         site.on(host, "systemctl", "is-system-running", "--wait", ok=False)
     site.verify()
     assert state(site) == before
+    site.demand_clean()
+
+
+@contextlib.contextmanager
+def told_to_wg(site: Site, host: str) -> Iterator[Callable[[], list[str]]]:
+    """Note on a host what wg(8) is told to set; yield what reads the notes."""
+    note = 'case $1 in set) echo "$*" >>/run/wg.log ;; esac'
+    site.on(
+        host,
+        *("sh", "-c", "cat >/usr/local/sbin/wg; chmod +x /usr/local/sbin/wg; : >/run/wg.log"),
+        stdin=f'#!/bin/sh\n{note}\nexec /usr/bin/wg "$@"\n',
+    )
+    try:
+        yield lambda: site.on(host, "cat", "/run/wg.log").splitlines()
+    finally:
+        site.on(host, "rm", "/usr/local/sbin/wg", "/run/wg.log")
+
+
+def test_a_living_peer_keeps_its_addresses(site: Site) -> None:
+    """Who sets allowed-ips again takes them away for a moment, in which packets are lost."""
+    with told_to_wg(site, "n1") as told:
+        # A replay with nothing to do, others for a lost peer and for another thing, and runs.
+        site.on("n1", "sh", "-c", f"rm -f /run/podnet/podnet.seen; sh {REPLAY} podnet")
+        lost = keys(site)["n2"]
+        site.on("n1", "wg", "set", DEVICE, "peer", lost, "remove")
+        site.on("n1", "sh", REPLAY, "podnet")
+        site.on("n1", "wg", "set", DEVICE, "peer", lost, "persistent-keepalive", "7")
+        site.on("n1", "sh", REPLAY, "podnet")
+        psk = ["-e", f"podnet_wireguard_psk={PSK}"]
+        assert "n1" in site.site(*psk).changed_hosts
+        assert "n1" in site.site().changed_hosts
+        known = told()
+    again = [line for line in known if "allowed-ips" in line]
+    assert len(again) == 1, known
+    assert f"peer {lost} allowed-ips 10.244.1.0/24" in again[0]
+    assert len([line for line in known if "preshared-key /etc/podnet" in line]) >= 1
     site.demand_clean()
 
 

@@ -113,9 +113,15 @@ class Peer(NamedTuple):
             words[7] if len(words) > 7 else "",
         )
 
-    def words(self, key: str) -> str:
-        """Return the words of `wg set` for all but the endpoint, which must come last."""
-        found = f"peer {key} allowed-ips {','.join(self.allowed)}"
+    def words(self, key: str, old: Peer | None = None) -> str:
+        """Return the words of `wg set` for all but the endpoint, which must come last.
+
+        `old` is what the device knows of the peer. Only new CIDRs are set: wg(8) takes the old ones
+        away first, and a packet that comes in this moment is lost.
+        """
+        found = f"peer {key}"
+        if old is None or old.allowed != self.allowed:
+            found += f" allowed-ips {','.join(self.allowed)}"
         found += f" persistent-keepalive {self.keepalive}"
         if self.file or not self.psk:
             # An empty file takes the shared key away.
@@ -146,7 +152,8 @@ class WireguardDevice(DeviceKind):
   done <wireguard"""
     # A peer that is there already may have moved: its device knows the endpoint better. To one that
     # is new, or has rebooted with the host, packets of an old session may be under way for minutes:
-    # a keepalive begins a new one at once (wg(8)).
+    # a keepalive begins a new one at once (wg(8)). CIDRs that are right are not set again, because
+    # wg(8) takes them away first.
     replay = r"""[ ! -s wireguard ] || while read -r what device rest; do
     set -- $rest
     case $what in
@@ -155,11 +162,15 @@ class WireguardDevice(DeviceKind):
         wg set "$device" listen-port "$1" || status=1
       [ "$(wg show "$device" public-key)" = "$3" ] ||
         wg set "$device" private-key "$2" || status=1
-      wg show "$device" peers >"$seen.peers" || status=1
+      wg show "$device" allowed-ips | tr '\t ' ' ,' >"$seen.peers"
       ;;
     peer)
-      if grep -qxF -e "$1" "$seen.peers"; then
-        wg set "$device" peer ${rest%% endpoint *} || status=1
+      # KEY allowed-ips CIDRS persistent-keepalive SECONDS [preshared-key FILE] [endpoint ADDRESS]
+      own=${rest%% endpoint *}
+      if grep -qxF -e "$1 $3" "$seen.peers"; then
+        wg set "$device" peer "$1" ${own#* * * } || status=1
+      elif grep -q -e "^$1 " "$seen.peers"; then
+        wg set "$device" peer $own || status=1
       else
         wg set "$device" peer $rest && wg set "$device" peer "$1" persistent-keepalive @KEEPALIVE &&
           wg set "$device" peer "$1" persistent-keepalive "$5" || status=1
@@ -302,8 +313,9 @@ class WireguardDevice(DeviceKind):
         if not new:
             return Change("wg", (f"set {device} peer {public} remove",), text + old, "")
         peer = Peer.read(new)
-        words = peer.words(public)
-        if peer.endpoints and not (old and _is_there(Peer.read(old), peer)):
+        known = Peer.read(old) if old else None
+        words = peer.words(public, known)
+        if peer.endpoints and not (known and _is_there(known, peer)):
             words += f" endpoint {peer.endpoints[0]}"
         return Change("wg", (f"set {device} {words}",), text + old if old else "", text + new)
 
