@@ -80,7 +80,7 @@ def test_there_is_never_a_mixture(
         report = traffic.stop()
     assert not report.failures, report.table()
     successes = [number for number, one in enumerate(ended) if one.status == 0]
-    assert successes, "\n".join(one.output for one in ended)
+    assert successes, "both failed: " + " --- ".join(one.message for one in ended)
     if len(successes) == 1:
         assert states(cluster) == {reached[successes[0]]}
         loser = ended[1 - successes[0]]

@@ -10,6 +10,7 @@ import pytest
 from tests.scenario.site import Site, site
 from tests.traffic import Report, Traffic, TrafficError
 from tests.traffic.__main__ import main
+from tests.traffic.watch import _Watcher
 
 pytestmark = pytest.mark.lab
 
@@ -90,6 +91,23 @@ def test_a_busy_machine_is_no_loss(three: Site) -> None:
     assert not traffic.result.failures, traffic.result.table()
     pair = traffic.result.between("n1", "n2")[0]
     assert pair.sent > 500
+
+
+def test_a_watcher_that_is_told_late_to_stop_is_answered(
+    three: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the others have ended long before."""
+    tell = _Watcher.tell
+
+    def late(watcher: _Watcher, line: str) -> None:
+        if line == "stop" and watcher.host == "n3":
+            time.sleep(0.5)
+        tell(watcher, line)
+
+    with Traffic(three.lab, interval=0.005) as traffic:
+        monkeypatch.setattr(_Watcher, "tell", late)
+    traffic.result.demand_none_lost("one watcher goes on")
+    assert set(three.on_all("ip", "netns").values()) == {""}
 
 
 def test_pods_go_with_the_watch_and_the_command_tells(

@@ -1,8 +1,8 @@
 """The watcher on one host: makes the pods, keeps them, watches, and takes them away.
 
 It speaks lines of JSON. In: the settings, then the targets, then the words `reset`, `report`,
-`stop`; the end of the input means `stop`, too. Out: the pods (or `error`), then a result for each
-`report` and a last one for `stop`.
+`stop`; the end of the input means `stop`, too, and takes the pods away. Out: the pods (or `error`),
+then a result for each `report` and a last one for `stop`.
 """
 
 from __future__ import annotations
@@ -326,6 +326,9 @@ def main() -> None:
         _say(agent.facts())
         agent.aim(json.loads(_line()))
         _say(agent.run())
+        # Others may still be at it: the pods answer until all have ended, which closes the input.
+        while os.read(0, 4096):
+            pass
     finally:
         agent.remove_pods()
 
