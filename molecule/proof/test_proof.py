@@ -81,11 +81,13 @@ def test_a_few_pairs_are_asked_where_there_are_many_hosts(cluster: Cluster) -> N
 
 
 def test_a_way_that_loses_packets_is_slow(cluster: Cluster, tmp_path: Path) -> None:
-    lossy = _UNDER.format("meta length > 1000 numgen inc mod 8 == 0")
+    # Every third of each sender's packets that are segments in one (GSO), as only a bulk's are.
+    nth = "ip saddr 192.0.2.{} meta length > 3000 numgen inc mod 3 == 0"
+    lossy = _UNDER.format(f"{nth.format(11)} drop; {nth.format(12)}")
     with ruled(cluster, lossy, ("n3",)):
         run = cluster.verify("-e", f"podnet_report_dir={tmp_path}/results", ok=False)
     told = run.message.partition("not proven")[2]
-    assert "n3 <- every other host (pod IPv4): TCP sent " in told or "n1 -> n3 (pod IPv4): " in told
+    assert "n3 <- every other host (pod IPv4): TCP sent " in told
     assert "segments again: packets are lost" in told
     assert "n1 -> n2" not in told
     # Machines read the same.
