@@ -25,10 +25,12 @@ BRIDGE = "bridge"
 class Change(NamedTuple):
     """One change: `lines` for `tool`, and the object's text before and after ("" for none).
 
-    `tool` tells what `lines` are. "ip", "bridge", "nft": lines of a batch for that program. "pod":
-    the path of a network namespace, and an ip batch line to run in it. "iptables": whole commands.
-    "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their contents are in
-    the state that the change leads to. "secret": the path of a file that only root may read.
+    `tool` tells what `lines` are. "ip", "bridge", "nft": lines of a batch for that program. "port":
+    a line for ip about a pod's end on the host. "pod": the path of a pod's network namespace, and a
+    line for ip to run in it. A pod that has left meanwhile needs neither. "iptables": whole
+    commands. "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their
+    contents are in the state that the change leads to. "secret": the path of a file that only root
+    may read.
     "command": a whole command, its words with one blank between them. Otherwise it is a tool of
     backends/registry.py, or that of a `Leftover`.
     """

@@ -195,12 +195,14 @@ def changed_files(todo: Sequence[Change]) -> list[str]:
     return [line for change in todo if change.tool == "file" for line in change.lines]
 
 
+#: Tool of a change -> the program that its lines are words for.
+_PROGRAMS = {**{one: one for one in ("ip", "bridge", *TOOLS)}, "port": "ip"}
+
+
 def commands(todo: Sequence[Change], most: int) -> list[str]:
     """Return the first `most` commands behind a list of changes, for people to read."""
     lines = [
-        f"{change.tool} {line}"
-        if change.tool in ("ip", "bridge", *TOOLS)
-        else f"{change.tool}: {line}"
+        f"{_PROGRAMS[change.tool]} {line}" if change.tool in _PROGRAMS else f"{change.tool}: {line}"
         for change in todo
         for line in change.lines
     ]

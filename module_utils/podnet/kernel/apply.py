@@ -15,7 +15,10 @@ from ..core.state import Change, State
 from ..keep import files
 from . import adopt
 from .observe import sysctl_path
+from .pods import has_device
 from .run import run
+
+_IP = ["ip", "-batch", "-"]
 
 
 def apply(changes: Sequence[Change], after: State) -> None:
@@ -30,10 +33,12 @@ def apply(changes: Sequence[Change], after: State) -> None:
             batch([tool, "-batch", "-"], lines)
         elif tool == "nft":
             batch(["nft", "-f", "-"], lines)
+        elif tool == "port":
+            _change_ports(lines)
         elif tool == "pod":
             # Pairs of lines: a namespace, and what to run there. Each takes a process of its own.
             for namespace, line in zip(lines[::2], lines[1::2]):
-                batch(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], [line])
+                _change_pod(["nsenter", f"--net={namespace}", *_IP], line, namespace)
         elif tool in ("iptables", "command", "module", "sysctl", "file", "secret"):
             for line in lines:
                 _one(tool, line, after)
@@ -43,6 +48,24 @@ def apply(changes: Sequence[Change], after: State) -> None:
         elif tool != "boot":
             for change in group:
                 _take_away(tool, change.lines)
+
+
+def _change_ports(lines: Sequence[str]) -> None:
+    try:
+        batch(_IP, lines)
+    except PodnetError:
+        # Which lines were done, and whose pod has left, is not known. All may be done twice.
+        for line in lines:
+            _change_pod(_IP, line)
+
+
+def _change_pod(argv: list[str], line: str, namespace: str = "") -> None:
+    """Run a line `link set dev DEVICE ...`; it is no error that the device's pod has left."""
+    try:
+        batch(argv, [line])
+    except PodnetError:
+        if has_device(line.split(" ")[3], namespace):
+            raise
 
 
 def batch(argv: list[str], lines: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from ..core.endpoints import MARK
 from ..core.errors import PodnetError
 from ..core.model import is_inside, is_interface_name
 from ..core.state import Port
+from .netns import interface_mtu
 from .run import read_json
 
 # linux/rtnetlink.h and linux/net_namespace.h: ask for the id (nsid) by which this namespace knows
@@ -68,6 +69,14 @@ def everywhere() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield path, link
 
 
+def has_device(name: str, path: str = "") -> bool:
+    """Whether a device is there, in the network namespace at `path` ("": here)."""
+    try:
+        return interface_mtu(name, path) is not None
+    except PodnetError:
+        return False
+
+
 def _with_inner(port: Port, path: str, link: dict[str, Any]) -> Port:
     if not link["word"]:
         return port
@@ -90,7 +99,14 @@ def _inner_ends(
         number = _namespace_number(path)
         if number not in wanted:
             continue
-        for link in _inside(path):
+        try:
+            there = _inside(path)
+        except PodnetError:
+            # The pod has left since: its namespace is gone, or another one has its path.
+            if _namespace_number(path) == number:
+                raise
+            continue
+        for link in there:
             name = wanted[number].get(link["ifindex"], "")
             if name:
                 yield name, path, link

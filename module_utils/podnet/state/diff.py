@@ -238,12 +238,12 @@ def _ports(before: State, after: State, shrink: bool) -> list[Change]:
             )
         if old.mtu != port.mtu:
             line = f"link set dev {name} mtu {port.mtu}"
-            ends.append((old.mtu, port.mtu, "ip", (line,), f"link {name} mtu "))
+            ends.append((old.mtu, port.mtu, "port", (line,), f"link {name} mtu "))
         if old.stray and not port.stray and not shrink:
             bridge = next(one for one, link in after.links.items() if link.kind == BRIDGE)
             line = f"link set dev {name} master {bridge}"
             text = f"link {name} "
-            result.append(Change("ip", (line,), f"{text}nomaster", f"{text}master {bridge}"))
+            result.append(Change("port", (line,), f"{text}nomaster", f"{text}master {bridge}"))
         # The pod's own end shrinks first and grows last.
         for have, want, tool, lines, text in ends if shrink else ends[::-1]:
             if (want < have) == shrink:

@@ -25,7 +25,7 @@ _BY_TOOL = {
     "module": "module",
     "pod": "pod",
 }
-_NAMED_BY_TEXT = ("ip", "bridge", "command", *TOOLS)
+_NAMED_BY_TEXT = ("ip", "port", "bridge", "command", *TOOLS)
 
 #: What another tool left behind, and other objects of no kind.
 OTHER = "other"
