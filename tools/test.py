@@ -347,14 +347,18 @@ def _tests(junit: Path) -> tuple[int, int, int]:
 
 
 def _failures(junit: Path) -> list[str]:
-    """Return the tests that failed, each with the first line of why."""
+    """Return the tests that failed, each with the beginning and the end of why."""
     with contextlib.suppress(OSError, ET.ParseError):
         return [
-            f"{case.get('name')}: {str(bad.get('message')).splitlines()[0][:200]}"
+            f"{case.get('name')}: {_shortened(' '.join(str(bad.get('message')).split()))}"
             for case in ET.parse(junit).getroot().iter("testcase")
             for bad in (*case.findall("failure"), *case.findall("error"))
         ]
     return []
+
+
+def _shortened(text: str, most: int = 700) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} [...] {text[-most // 2 :]}"
 
 
 # Ending and clearing

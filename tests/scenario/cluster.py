@@ -27,6 +27,9 @@ _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+
 #: Seconds a playbook may take on a busy machine whose hosts have emulated processors.
 _TIMEOUT = 900
 
+#: A host's name and the message of its task that failed, in Ansible's output.
+_FATAL = re.compile(r'^fatal: (\[.*"msg": ".*)$', re.MULTILINE)
+
 Snapshot = dict[str, Any]
 
 
@@ -48,6 +51,11 @@ class Run:
     def message(self) -> str:
         """The output on one line, without the breaks and frames that Ansible puts into it."""
         return " ".join(self.output.replace("\\n", " ").split())
+
+    @property
+    def why(self) -> str:
+        """What the tasks that failed said, one after the other."""
+        return "; ".join(dict.fromkeys(_FATAL.findall(self.output)))
 
 
 class Cluster:
@@ -98,7 +106,7 @@ class Cluster:
                 changed[found[1]] = int(found[3])
                 failed[found[1]] = int(found[4]) + int(found[5])
         run = Run(done.returncode, done.stdout, changed, failed)
-        assert not ok or run.status == 0, f"{playbook} failed:\n{run.output}"
+        assert not ok or run.status == 0, f"{playbook} failed: {run.why}\n{run.output}"
         assert "Traceback" not in run.output, run.output
         return run
 
