@@ -54,6 +54,11 @@ def main() -> int:
     title("4. The proof: a pod on every host reaches every other, at full size")
     print(*messages(playbook(inventory, "verify.yml")), sep="\n")
 
+    title("5. One packet's way, hop by hop, from what every kernel on it answers")
+    first, second = list(lab.hosts)[:2]
+    ends = ["-e", f"podnet_from={first}", "-e", f"podnet_to={second}"]
+    print(*messages(playbook(inventory, "trace.yml", *ends)), sep="\n")
+
     option = "" if name == "lab" else f" LAB={name}"
     print(
         f"\nDone in {time.monotonic() - begin:.0f} s. The lab is up; look around, switch, end it:\n"
