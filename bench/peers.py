@@ -27,7 +27,7 @@ bridge -j fdb show dev flannel.1
 _APPLY = """
 import json, sys, time
 from podnet.host import converge, target
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 text = sys.stdin.read()
 begin = time.perf_counter()
 done = converge.converge(plan_from_text(text), "n1", "all", False)
@@ -38,7 +38,7 @@ print(json.dumps({"seconds": seconds, "lines": lines}))
 _NOTHING = """
 import sys
 from podnet.host import converge, target
-from podnet.core.document import plan_from_text
+from podnet.backends.document import plan_from_text
 done = converge.converge(plan_from_text(sys.stdin.read()), "n1", "all", True)
 assert not done.changed, target.commands(done.changes, 5)
 """
