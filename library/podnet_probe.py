@@ -145,6 +145,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
 from ansible.module_utils.podnet.backends.registry import BACKENDS
 from ansible.module_utils.podnet.cni import addresses
+from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
@@ -220,6 +221,7 @@ def main() -> None:
         result = run(module, plan, targets)
     except Exception as error:  # a bug is told in one line, too
         module.fail_json(msg=message(error))
+    bytecode.keep(module.check_mode)
     module.exit_json(**result)
 
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Collection, NamedTuple
 
+from ..core import bytecode
 from ..core.errors import PodnetError
 from ..core.run_name import LASTS, by, is_run
 from .lock import DIRECTORY
@@ -73,14 +74,13 @@ def renew(name: str, run: str, over: Collection[str]) -> None:
 
 
 def release(name: str, run: str = "") -> None:
-    """Remove the claim of `run` (default: of any run), and the directory if it is empty then."""
+    """Remove the claim of `run` (default: of any run), and the directory if it is not needed."""
     path = _path(name)
     holder = _read(path)
     if holder and run in ("", holder.run):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
+    bytecode.leave()
 
 
 def _demand_run(run: str) -> None:

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Iterator
 
-from ..core import flock
+from ..core import bytecode, flock
 from ..core.errors import PodnetError
 from .files import STATE
 
-DIRECTORY = "/run/podnet"
+DIRECTORY = bytecode.PARENT
 
 #: How the replay of boot files names itself as holder, followed by its process id. It ends by
 #: itself, and is waited for: on a slow host it takes longer than a run waits for another.
@@ -70,8 +70,7 @@ def _forget(name: str) -> None:
     """
     with contextlib.suppress(FileNotFoundError):
         _path(name).unlink()
-    with contextlib.suppress(OSError):
-        Path(DIRECTORY).rmdir()
+    bytecode.leave()
 
 
 def _path(name: str) -> Path:
