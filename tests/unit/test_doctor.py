@@ -233,6 +233,15 @@ CASES: dict[str, tuple[Any, doctor.Probed, list[Any], list[tuple[str, str, str, 
         [],
         [("refused", "broken", "n3", "something is in the way")],
     ),
+    "a host on which podnet has never run": (
+        hosts(n3={"built": False, "drift": [LINK, ROUTE, ACCEPT, ENABLING]}, n1={"drift": [ROUTE]}),
+        proof(why_not={"n3": "no bridge"}),
+        [trace("n3", "device", "flannel.1 does not exist", "n1", "n3")],
+        [
+            ("new", "broken", "n3", "podnet has built nothing on n3 yet"),
+            ("route", "degraded", "n1", "10.244.1.0/24"),
+        ],
+    ),
     "no hop breaks it": (
         hosts(),
         proof(*BOTH_WAYS, cures=("mend checksums",)),

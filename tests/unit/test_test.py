@@ -193,5 +193,5 @@ def test_what_failed_is_named(logs: Path) -> None:
     runner.run(parts, dict(os.environ), count)
     assert sorted(count.named) == [
         "bad: status 3",
-        "molecule x beside others: test_bad: AssertionError: two lost",
+        "molecule x beside others: test_bad: AssertionError: two lost more",
     ]

@@ -53,6 +53,7 @@ def _looked(seen: Look, cni_install: str, cni_archive_dir: str) -> dict[str, Any
     attached = attachments.inspect(seen.plan, seen.node.name, mtu, cni_install, cni_archive_dir)
     sysctls = {key: val for key, val in seen.final.sysctls.items() if key not in seen.restored}
     return {
+        "built": seen.record is not None,
         "drift": [
             {"tool": one.tool, "before": _short(one.before), "after": _short(one.after)}
             for one in result.changes

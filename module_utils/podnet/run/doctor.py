@@ -102,7 +102,7 @@ def _rank(cause: Cause) -> tuple[int, int, int, str]:
 
 def _add_not_probed(causes: list[Cause], host: str, reason: str) -> None:
     for one in causes:
-        if one.kind == "refused" and host in one.hosts:
+        if one.kind in ("refused", "new") and host in one.hosts:
             one.status = BROKEN
             one.evidence.append(f"{host}: not probed: {reason}")
             return

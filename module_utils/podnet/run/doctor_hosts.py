@@ -39,7 +39,7 @@ DRIFT = tuple(_NAMES)
 
 #: Kinds of causes, in the order in which they are told where nothing else says which is worse.
 ORDER = (
-    *("unreachable", "refused", "not probed", "trace", "between", "allocations", *DRIFT),
+    *("unreachable", "refused", "new", "not probed", "trace", "between", "allocations", *DRIFT),
     *("rules", "armed", "nic mtu", "same mac", "same machine-id", "unit", "sysctl file"),
     *("leases", "slow"),
 )
@@ -59,7 +59,9 @@ def causes(seen: Mapping[str, Any]) -> list[Cause]:
             found.append(_silent(host, result))
     found += _refused(health)
     mtus = _odd_mtus(health)
-    found += _drift(health, mtus)
+    new = [host for host, one in health.items() if one.get("built") is False]
+    found += _new(new)
+    found += _drift({host: one for host, one in health.items() if host not in new}, mtus)
     found += mtus
     found += _twins(health, "mac", _macs)
     found += _twins(health, "machine-id", lambda one: filter(None, [str(one["machine_id"])]))
@@ -112,6 +114,15 @@ def _refused(health: Mapping[str, Mapping[str, Any]]) -> list[Cause]:
         for host, one in health.items()
         if one["refused"]
     ]
+
+
+def _new(hosts: list[str]) -> list[Cause]:
+    """Return the cause for hosts that lack all, and so differ in everything."""
+    if not hosts:
+        return []
+    cure = "ansible-playbook playbooks/site.yml"
+    told = f"podnet has built nothing on {listed(hosts)} yet"
+    return [Cause("new", BROKEN, hosts, told, [], cure, {*SORTS.values(), "accept", "pod", "mtu"})]
 
 
 def _one_line(text: str) -> str:
