@@ -75,7 +75,7 @@ $(OLDEST): | $(VENV)/.stamp
 
 # Tests
 
-.PHONY: test lint unit molecule test-kernels
+.PHONY: test lint unit molecule test-doctor test-kernels
 test: images oldest ## Run everything: linters, unit tests, molecule's scenarios
 	@$(PYTHON) tools/test.py
 
@@ -90,6 +90,9 @@ molecule: images ## Run molecule's scenarios (SCENARIO=name for one)
 
 # One after the other: an emulated machine takes all the CPU that there is.
 KERNELS := $(if $(filter command line,$(origin SUITE)),$(SUITE),bullseye bookworm trixie)
+
+test-doctor: images ## Let doctor.yml diagnose each fault of the catalogue (tests/scenario/faults.py)
+	@PODNET_DOCTOR=all $(PYTHON) tools/test.py trace
 
 test-kernels: venv apt-qemu ## Try kernels 5.10, 6.1 and 6.12 on virtual machines (SUITE=bullseye)
 	@failed=""; for suite in $(KERNELS); do \

@@ -5,11 +5,13 @@ none where nothing is wrong.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.scenario import faults as catalogue
 from tests.scenario.cluster import Cluster, Run
 
 
@@ -168,3 +170,26 @@ def test_each_cause_is_named_once(cluster: Cluster, tmp_path: Path, name: str) -
         cause = next(it for it in found["causes"] if it["kind"] == one.kind)
         assert any(one.words in it for it in (cause["what"], *cause["evidence"])), text
         assert cause["cure"], text
+
+
+#: A part of the catalogue. With PODNET_DOCTOR=all in the environment (`make test-doctor`): all.
+_SOME = (
+    "the bridge is down",
+    "another MAC at the other node's address",
+    "a strict reverse path filter",
+)
+
+
+@pytest.mark.parametrize("name", catalogue.FAULTS if "PODNET_DOCTOR" in os.environ else _SOME)
+def test_a_fault_alone_has_one_cause(cluster: Cluster, tmp_path: Path, name: str) -> None:
+    fault = catalogue.FAULTS[name]
+    cluster.on(fault.host, "sh", "-ec", fault.command)
+    try:
+        _run, found = doctor(cluster, tmp_path, ok=False)
+    finally:
+        cluster.on(fault.host, "sh", "-ec", fault.mend.format(replay=REPLAY))
+    text = json.dumps(found, indent=1)
+    print(
+        name, found["status"], [(one["kind"], one["hosts"], one["what"]) for one in found["causes"]]
+    )
+    assert [one["hosts"] for one in found["causes"]] == [[fault.where]], text
