@@ -5,6 +5,7 @@ Many are made at once, and the check run's diff must name every one by lines tha
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import pytest
@@ -193,3 +194,36 @@ def test_a_check_run_reports_each_and_a_run_repairs_all(cluster: Cluster, group:
 def test_pods_reach_each_other_after_all_repairs(cluster: Cluster) -> None:
     cluster.demand_clean()
     cluster.verify()
+
+
+def test_hosts_tell_prometheus_without_a_controller(cluster: Cluster) -> None:
+    health = ("-e", "podnet_health_interval=1s", "-e", "podnet_health_dir=/var/lib/metrics/own")
+    assert cluster.site(*health).changed_hosts == set(cluster.hosts)
+    assert cluster.site(*health).changed_hosts == set()
+    file = "/var/lib/metrics/own/podnet-podnet.prom"
+
+    def told(host: str, *lines: str) -> None:
+        wanted = [
+            f'podnet_host_{one[0]}{{network="podnet"}} {one[1]}' for one in map(str.split, lines)
+        ]
+        deadline = time.monotonic() + 30
+        while not all(one in cluster.on(host, "cat", file, ok=False) for one in wanted):
+            assert time.monotonic() < deadline, cluster.on(host, "cat", file, ok=False)
+            time.sleep(0.3)
+
+    for host in cluster.hosts:
+        told(host, "complete 1", "drift_lines 0", "rollback_armed 0")
+    cluster.on("n2", "ip", "route", "del", "10.244.0.0/24")
+    told("n2", "complete 0", "drift_lines 1")
+    cluster.site(*health)
+    told("n2", "complete 1", "drift_lines 0")
+    # Another directory, and nothing at all.
+    elsewhere = ("-e", "podnet_health_interval=1s", "-e", "podnet_health_dir=/var/lib/metrics/else")
+    cluster.site(*elsewhere)
+    assert cluster.on("n1", "find", "/var/lib/metrics", "-name", "*.prom").split() == [
+        "/var/lib/metrics/else/podnet-podnet.prom"
+    ]
+    cluster.site()
+    # The directories go with the network.
+    left = ("find", "/var/lib", "/etc/systemd", "-name", "*health@*", "-o", "-name", "*.prom")
+    assert not cluster.on("n1", *left)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from podnet.keep import replay
 from podnet.plan.variables import BY_NAME
 from podnet.run import doctor_exports
 from podnet.run.exports import METRICS
@@ -22,6 +23,7 @@ NAMES |= {path.stem for path in (ROOT / "filter_plugins").glob("*.py")}
 NAMES |= {path.name for path in (ROOT / "roles").iterdir()}
 NAMES |= {f"podnet_verify_{name}" for name in METRICS}
 NAMES |= {f"podnet_doctor_{name}" for name in doctor_exports.METRICS}
+NAMES |= {f"podnet_host_{name}" for name in re.findall(r"^ +gauge (\w+)", replay.SCRIPT, re.M)}
 
 #: Misspelt on purpose, to show the error.
 MISSPELT = {"podnet_backned"}

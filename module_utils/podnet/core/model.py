@@ -43,7 +43,7 @@ _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,14}\Z")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _DIR = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
-#: A repair interval: a number with one unit of systemd.time(7); without a unit it is seconds.
+#: How often a timer does something: a number with one unit of systemd.time(7), by default seconds.
 INTERVAL = re.compile(r"[0-9]{1,6}(s|sec|m|min|h|d)?\Z")
 #: A setting of a backend that is text.
 _WORD = re.compile(r"[A-Za-z0-9\[:][A-Za-z0-9_.:/+=\[\]-]{0,299}\Z")
@@ -183,10 +183,11 @@ class Node:
     `adopt`: podnet takes over what flannel made there. `manage_neighbours`: podnet raises the
     kernel's limits of its neighbour tables. `bridge_netfilter` is "true", "false" or "" (as the
     host needs; state/bridge_netfilter.py). `repair_interval` is how often a timer repairs the host
-    (see INTERVAL), "" for never. `podman`: Podman is to know the network (cni/podman.py);
-    `podman_range` are those of `reserved` that it gives out, one of a family. `key` is the
-    public key by which peers know the node, "" where the backend has none or the host has not made
-    it yet; `settings` are the backend's own, as in `Plan`.
+    (see INTERVAL), "" for never; `health_interval` how often one writes the host's health, and
+    `health_dir` the directory where node_exporter reads it. `podman`: Podman is to know the network
+    (cni/podman.py); `podman_range` are those of `reserved` that it gives out, one of a family.
+    `key` is the public key by which peers know the node, "" where the backend has none or the host
+    has not made it yet; `settings` are the backend's own, as in `Plan`.
     """
 
     name: str
@@ -205,6 +206,8 @@ class Node:
     manage_neighbours: bool = False
     bridge_netfilter: str = ""
     repair_interval: str = ""
+    health_interval: str = ""
+    health_dir: str = ""
     podman: bool = False
     podman_range: tuple[str, ...] = ()
     key: str = ""
@@ -400,11 +403,17 @@ def node_validate(node: Node) -> None:
         label + ".bridge_netfilter",
         node.bridge_netfilter,
     )
+    for field in ("repair_interval", "health_interval"):
+        value = getattr(node, field)
+        demand(
+            isinstance(value, str) and (value == "" or INTERVAL.match(value) is not None),
+            f"{label}.{field}",
+            value,
+        )
     demand(
-        isinstance(node.repair_interval, str)
-        and (node.repair_interval == "" or INTERVAL.match(node.repair_interval) is not None),
-        label + ".repair_interval",
-        node.repair_interval,
+        is_directory(node.health_dir) or not (node.health_dir or node.health_interval),
+        label + ".health_dir",
+        node.health_dir,
     )
     demand(node.key == "" or is_key(node.key), label + ".key", node.key)
     demand(isinstance(node.settings, dict), label + ".settings", node.settings)

@@ -11,7 +11,7 @@ from typing import Any, Sequence
 from ..backends.registry import BACKENDS, TOOLS
 from ..core.state import Change, State
 from ..core.version import VERSION
-from ..keep import boot, leases, record_file, repair
+from ..keep import boot, health, leases, record_file, repair
 from ..kernel import observe as eyes
 from ..state import bridge_netfilter, forwarding, knowledge, managers, phases, record
 from ..state.desire import bridge_mac
@@ -96,6 +96,7 @@ def target(seen: Look, phase: str) -> State:
         **repair.unit_files(
             name, seen.node.repair_interval, networkd=managers.NETWORKD in seen.managers
         ),
+        **health.unit_files(name, seen.node.health_interval, seen.node.health_dir),
     }
     after.files[record_file.path(seen.plan.name)] = record.dump(record_after(seen, phase, after))
     lasting = after.copy()

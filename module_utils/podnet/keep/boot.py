@@ -22,10 +22,10 @@ from ..core.host_view import HostView
 from ..core.state import State
 from ..state import forwarding, managers
 from ..state.diff import add_link, route_line, table_lines
-from . import files, repair, replay
+from . import files, health, repair, replay
 from .lock import DIRECTORY
 from .record_file import directory
-from .repair import SYSTEMD
+from .timer import SYSTEMD
 
 UNIT = f"{SYSTEMD}/podnet@.service"
 WAIT_UNIT = f"{SYSTEMD}/podnet-wait@.service"
@@ -120,7 +120,12 @@ def unit_files(name: str) -> dict[str, str]:
 
 def paths(name: str) -> list[str]:
     """Return all paths outside /etc/podnet/NAME/boot where a file of this network may lie."""
-    return [*unit_files(name), *repair.paths(name), *managers.paths(name)]
+    return [
+        *unit_files(name),
+        *repair.paths(name),
+        *health.paths(name),
+        *managers.paths(name),
+    ]
 
 
 def own_paths(name: str) -> list[str]:
@@ -247,7 +252,7 @@ def write(name: str, contents: dict[str, str]) -> None:
         files.write_link(str(link), keep)
     else:
         files.remove_file(str(link))
-        for kept in ("seen", "seen.failed", "leases"):
+        for kept in ("seen", "seen.failed", "leases", "prom"):
             files.remove_file(f"{DIRECTORY}/{name}.{kept}")
     sweep(name)
 

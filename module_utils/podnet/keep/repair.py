@@ -11,10 +11,9 @@ timer then.
 
 from __future__ import annotations
 
-from . import replay
+from . import replay, timer
 from .record_file import directory
-
-SYSTEMD = "/etc/systemd/system"
+from .timer import SYSTEMD
 
 #: networkd replaces a file in this directory whenever it is done with a link. The files are
 #: networkd's private data, but nothing here depends on their names or contents.
@@ -45,20 +44,6 @@ SyslogLevel=notice
 LogLevelMax=notice
 """
 
-_TIMER = """\
-# Made by podnet; see podnet_repair_interval.
-[Unit]
-Description=podnet: repair pod network {name} every {interval}
-
-[Timer]
-OnActiveSec={interval}
-OnUnitInactiveSec={interval}
-AccuracySec=1s
-
-[Install]
-WantedBy=timers.target
-"""
-
 _PATH = """\
 # Made by podnet; see podnet_repair_interval.
 [Unit]
@@ -72,12 +57,14 @@ WantedBy=multi-user.target
 """
 
 
+def _unit(name: str) -> str:
+    return f"podnet-repair@{name}"
+
+
 def _paths(name: str) -> dict[str, str]:
-    unit = f"podnet-repair@{name}"
+    unit = _unit(name)
     return {
         "service": f"{SYSTEMD}/{unit}.service",
-        "timer": f"{SYSTEMD}/{unit}.timer",
-        "timer link": f"{SYSTEMD}/timers.target.wants/{unit}.timer",
         "path": f"{SYSTEMD}/{unit}.path",
         "path link": f"{SYSTEMD}/multi-user.target.wants/{unit}.path",
     }
@@ -85,7 +72,7 @@ def _paths(name: str) -> dict[str, str]:
 
 def paths(name: str) -> list[str]:
     """Return every path that `unit_files` may have."""
-    return list(_paths(name).values())
+    return [*_paths(name).values(), *timer.paths(_unit(name))]
 
 
 def unit_files(name: str, interval: str, networkd: bool) -> dict[str, str]:
@@ -99,8 +86,9 @@ def unit_files(name: str, interval: str, networkd: bool) -> dict[str, str]:
     service = _SERVICE.format(name=name, script=replay.PATH, directory=directory(name))
     result = {
         where["service"]: service,
-        where["timer"]: _TIMER.format(name=name, interval=interval),
-        where["timer link"]: f"-> {where['timer']}",
+        **timer.unit_files(
+            _unit(name), "podnet_repair_interval", f"repair pod network {name}", interval
+        ),
     }
     if networkd:
         result[where["path"]] = _PATH.format(name=name, state=NETWORKD_STATE)

@@ -16,11 +16,12 @@ _TEMPLATE = r"""#!/bin/sh
 # Made by podnet. Brings a network of podnet into the state that its boot files describe:
 #
 #   sh @STATE/replay NAME [boot|wait]
+#   sh @STATE/replay NAME health [FILE]
 #
 # Every line of those files may be replayed at any time; what is right already is not touched. It
 # tells what it changed, and nothing when there was nothing to do. It ends with 0 when all stands,
 # with 75 when a run of podnet is at work, else with 1. With `boot` it tries for some seconds, with
-# `wait` until all stands.
+# `wait` until all stands. With `health` it changes nothing and tells Prometheus what it finds.
 set -uf
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 name=$1
@@ -54,7 +55,7 @@ flock -w 60 9 || { echo "a run of podnet holds the network; nothing replayed"; e
 [ "@RUN/$name.lock" -ef /proc/$$/fd/9 ] || exit 0
 echo "@HOLDER $$" >"@RUN/$name.lock"
 # A change that waits for its confirmation is undone by a timer of its own.
-[ ! -e "@RUN/$name.rollback" ] || exit 75
+[ ! -e "@RUN/$name.rollback" ] || [ "$mode" = health ] || exit 75
 
 # The link moves when a run writes a new state; from here on all files are of one state.
 cd -P "$top/boot" 2>/dev/null || exit 0
@@ -307,6 +308,49 @@ complete() {
     $1 == "addr" { delete wanted[$1, $4] }
     END { for (one in wanted) exit 1 }'
 }
+
+gauge() {
+  metric=podnet_host_$1
+  printf '# HELP %s %s\n# TYPE %s gauge\n' $metric "$2" $metric
+  shift 2
+  # The rest is pairs: further labels, and a value.
+  while [ $# -gt 0 ]; do
+    echo "$metric{network=\"$name\"$1} $2"
+    shift 2
+  done
+}
+
+health() {
+  now=$(show)
+  complete "$now" && stands=1 || stands=0
+  gauge complete "Whether all addresses and routes of the pod network are there" "" $stands
+  # What the last replay of these very files left, and nothing where none has ended yet.
+  if [ -e "$seen" ] && [ "$(head -n 1 "$seen")" = "$PWD" ]; then
+    differs=$(printf '%s\n%s\n' "$PWD" "$now" | diff "$seen" - | grep -c '^[<>]')
+    gauge drift_lines "Lines of what stands that differ from what podnet left" "" "$differs"
+  fi
+  if [ -s leases ]; then
+    read -r bridge directory <leases
+    gauge leases "Addresses that host-local has given to pods" \
+      ',family="4"' "$(ls "$directory" 2>/dev/null | grep -cE '^([0-9]+\.){3}[0-9]+$')" \
+      ',family="6"' "$(ls "$directory" 2>/dev/null | grep -cE '^[0-9a-f:]*:[0-9a-f:.]*$')"
+  fi
+  [ -e "@RUN/$name.rollback" ] && armed=1 || armed=0
+  gauge rollback_armed "Whether a change waits for its confirmation, or is undone" "" $armed
+  gauge changed_time_seconds "When a run of podnet last changed what boots" \
+    "" "$(stat -c %Y "$top/boot")"
+  gauge checked_time_seconds "When this was written" "" "$(date +%s)"
+}
+
+if [ "$mode" = health ]; then
+  find_underlay
+  if [ -n "${3:-}" ]; then
+    health >"$3.new" && mv "$3.new" "$3"
+  else
+    health
+  fi
+  exit
+fi
 
 free_leases
 find_underlay

@@ -424,7 +424,7 @@ mac = optional(
 
 
 def interval(value: object) -> str:
-    """Read podnet_repair_interval: a time for systemd (model.INTERVAL); empty is never."""
+    """Read how often a timer does something, for systemd (model.INTERVAL); empty is never."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return str(text_check(model.INTERVAL, "a time such as 60, 30s, 5min or 1h")(value))

@@ -75,6 +75,8 @@ class InventoryHost:
     manage_neighbours: bool = False
     bridge_netfilter: str = ""
     repair_interval: str = ""
+    health_interval: str = ""
+    health_dir: str = ""
     podman: bool = False
     podman_range: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -237,6 +239,10 @@ def _read_host(raw: Mapping[str, Any], network: _Network, problems: Problems) ->
         manage_neighbours=bool(own.get("podnet_manage_neighbours")),
         bridge_netfilter=own.get("podnet_bridge_netfilter") or "",
         repair_interval=own.get("podnet_repair_interval") or "",
+        health_interval=own.get("podnet_health_interval") or "",
+        health_dir=(own.get("podnet_health_dir") or "")
+        if own.get("podnet_health_interval")
+        else "",
         podman=bool(own.get("podnet_podman")),
         podman_range=tuple(own.get("podnet_podman_range") or ()),
         own={key[len("podnet_") :]: value for key, value in own.items()},

@@ -255,6 +255,8 @@ def _nodes(
             manage_neighbours=host.manage_neighbours,
             bridge_netfilter=host.bridge_netfilter,
             repair_interval=host.repair_interval,
+            health_interval=host.health_interval,
+            health_dir=host.health_dir,
             podman=host.podman,
             endpoints=_endpoints(host, subnet, subnet6, problems) if host.endpoints else (),
             key=keys.get(host.name, ""),
