@@ -46,8 +46,8 @@ LONGEST = (
 #: one that gets no CPU drops some.
 ALONE: tuple[str, ...] = ()
 
-#: What chooses a scenario's kernel and its length (molecule/kernels), and so is no accident.
-CHOICES = ("PODNET_SUITE", "PODNET_KERNELS")
+#: What chooses a kernel, or how much of a scenario is run, and so is no accident.
+CHOICES = ("PODNET_SUITE", "PODNET_KERNELS", "PODNET_DOCTOR")
 
 #: Seconds that a scenario may take; all switches on emulated processors take longer.
 SCENARIO_TIMEOUT, ALL_KERNELS_TIMEOUT = 2000.0, 7200.0
