@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from podnet.backends.document import plan_from_text
 from podnet.backends.planners import PLANNERS
+from podnet.core.document import pack_plan
 from podnet.core.edition import Edition
 from podnet.run import closing, course, objections, results, run_id
 
@@ -149,7 +149,7 @@ def detour(document: str) -> str:
     plan = plan_from_text(document)
     settings = PLANNERS[plan.backend].detour(plan.settings)
     changed = replace(plan, settings=settings)
-    return json.dumps(changed.to_document(), separators=(",", ":"))
+    return pack_plan(changed.to_document())
 
 
 class FilterModule:

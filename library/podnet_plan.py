@@ -106,7 +106,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 document:
-  description: The plan as JSON text, the same for every host; the option C(plan) of other modules.
+  description:
+    - The plan, the same for every host; the option C(plan) of other modules.
+    - It is JSON text. One of more than 8 KiB is compressed, C(zlib:) and what zlib makes of it, in
+      base64.
   returned: success
   type: str
 nodes:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from podnet.backends.document import plan_from_text
 from podnet.core import endpoints
+from podnet.core.document import pack_plan, unpack_plan
 from podnet.core.errors import PodnetError
 from podnet.core.model import Plan
 from podnet.keep import files, originals, record_file
@@ -129,6 +130,19 @@ def test_deep_text() -> None:
     for text in ("[" * 100_000, '{"a":' * 100_000):
         with pytest.raises(PodnetError, match="plan: no JSON"):
             plan_from_text(text)
+
+
+def test_a_large_plan_travels_compressed_and_is_the_same() -> None:
+    small = document()
+    assert json.loads(pack_plan(small)) == small
+    [first, *_others] = small["nodes"]
+    large = {**small, "nodes": [{**first, "name": f"n{number}"} for number in range(1000)]}
+    packed = pack_plan(large)
+    assert unpack_plan(packed) == large
+    assert len(packed) < len(json.dumps(large)) / 5
+    for spoilt in (packed[:-9], packed.replace("A", "B"), "zlib:", "zlib:!", "zlib:eA=="):
+        with pytest.raises(PodnetError, match="plan: no JSON"):
+            plan_from_text(spoilt)
 
 
 RECORD: dict[str, Any] = {

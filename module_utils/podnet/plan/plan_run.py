@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
+from ..core.document import pack_plan
 from ..core.edition import NONE, Edition
 from ..core.errors import PodnetError
 from . import allocations_store as store
@@ -230,7 +231,7 @@ def _result(
     result: dict[str, Any] = {
         "changed": before != after,
         # A string, because Ansible would template a structure again for each host.
-        "document": json.dumps(outcome.plan.to_document(), separators=(",", ":")),
+        "document": pack_plan(outcome.plan.to_document()),
         "nodes": rows,
         "table": plan_report.table(rows),
         "summary": plan_report.summary(outcome),

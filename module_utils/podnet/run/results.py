@@ -8,8 +8,9 @@ well, and is neither failed, skipped nor unreachable.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Mapping, Sequence
+
+from ..core.document import unpack_plan
 
 LOST = "lost during the change, and it did not come back"
 UNCONFIRMED = (
@@ -95,4 +96,4 @@ def registered(
 
 def document(given: Any) -> Any:
     """Return a plan as JSON types: Ansible may have made them of its text, or not."""
-    return json.loads(given) if isinstance(given, str) else given
+    return unpack_plan(given) if isinstance(given, str) else given
