@@ -8,18 +8,21 @@ from collections.abc import Callable
 
 from lab import LabError
 
-from . import hosts, peers, plan, report, throughput
+from . import controller, hosts, peers, plan, report, throughput
 from .measure import BenchError, Row, load
 
 
 def main() -> int:
     """Measure, print tables, write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("part", nargs="*", help="hosts, peers, plan, throughput (default: all)")
+    parser.add_argument(
+        "part", nargs="*", help="hosts, controller, peers, plan, throughput (default: all)"
+    )
     parser.add_argument("--hosts", type=int, default=10, help="hosts of the part hosts (10)")
     options = parser.parse_args()
     parts: dict[str, Callable[[], list[Row]]] = {
         "hosts": lambda: hosts.measure(options.hosts),
+        "controller": controller.measure,
         "peers": peers.measure,
         "plan": plan.measure,
         "throughput": throughput.measure,

@@ -62,9 +62,9 @@ def measure() -> list[Row]:
             applied.append((seconds, _batches(host, lines)))
     count = f"{PEERS:,} peers: "
     return [
-        compared(count + "fresh apply", applied, "ip -batch and bridge -batch", 4),
+        compared(count + "fresh apply", applied, "ip -batch and bridge -batch", 1.5),
         compared(
-            count + "nothing to do", looked, "reading the three tables, and Python's start", 2
+            count + "nothing to do", looked, "reading the three tables, and Python's start", 3
         ),
     ]
 

@@ -20,6 +20,7 @@ PICTURE = ROOT / "docs" / "benchmarks.svg"
 
 TITLES = {
     "hosts": "Playbooks on real hosts",
+    "controller": "The controller alone, with hundreds of hosts",
     "peers": "One host with thousands of peers",
     "plan": "The plan",
     "throughput": "Packets",
@@ -99,6 +100,9 @@ _WHAT = """\
 - **Bootstrap** begins on hosts that `reset.yml` has cleaned. **A switch** goes from vxlan to
   host-gw in three phases; each host asks its peers before and after its routes move.
   **verify.yml** makes a pod on every host and asks every pair.
+- **The controller alone** runs site.yml for hosts that are not there: a connection plugin of the
+  bench answers each call at once (bench/connection_plugins). What SSH, the network and the hosts
+  take is left out. Memory is that of the largest process.
 - **A fresh apply** is the core of `podnet_network` in a network namespace, boot files and the look
   afterwards included; its yardstick gets the same lines in the same order. **Nothing to do** is a
   whole Python process that reads, computes and compares.
@@ -114,8 +118,8 @@ def page(results: Mapping[str, Result]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; `make bench PART=hosts HOSTS=10` runs one part (hosts, peers,",
-        "plan, throughput). Controller and hosts share one machine, so seconds say little. What",
+        "Written by `make bench`; `make bench PART=hosts HOSTS=10` runs one part (hosts, controller,",
+        "peers, plan, throughput). Controller and hosts share one machine, so seconds say little. What",
         "counts is a multiple of a yardstick that was measured in turns with it: the median of the",
         "rounds' ratios.",
         "",
