@@ -118,10 +118,10 @@ def page(results: Mapping[str, Result]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; `make bench PART=hosts HOSTS=10` runs one part (hosts, controller,",
-        "peers, plan, throughput). Controller and hosts share one machine, so seconds say little. What",
-        "counts is a multiple of a yardstick that was measured in turns with it: the median of the",
-        "rounds' ratios.",
+        "Written by `make bench`; `make bench PART=hosts HOSTS=10` runs one part (hosts,",
+        "controller, peers, plan, throughput). Controller and hosts share one machine, so seconds",
+        "say little. What counts is a multiple of a yardstick that was measured in turns with it:",
+        "the median of the rounds' ratios.",
         "",
         "![How much of each target is used](benchmarks.svg)",
     ]

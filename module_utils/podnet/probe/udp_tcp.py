@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import select
 import socket
 import struct
@@ -48,6 +49,9 @@ BULK = 256 * 1024
 _PIECE = 64 * 1024
 BULK_STUCK = 4.5
 _MOST_BULKS = 16
+
+#: How often a slow bulk is tried again, and how many of these at a time.
+_MORE_TRIES, _MOST_AGAIN = 3, 2
 
 #: Connections open at a time, below the usual limit of 1,024 files for a process.
 _MOST = 400
@@ -166,7 +170,9 @@ class _Loop:
         tcp = [n for n, probe in enumerate(probes) if probe.protocol == "tcp"]
         self.waiting = deque(n for n in tcp if not probes[n].bulk)
         self.bulks = deque(n for n in tcp if probes[n].bulk)
-        self.repeated: set[int] = set()
+        #: Slow bulks: how often each was tried again, and when (time.monotonic) that is next.
+        self.tries: dict[int, int] = {}
+        self.later: list[tuple[float, int]] = []
         self.broken: dict[tuple[str, str], Answer] = {}
         self.open = {n for n, probe in enumerate(probes) if probe.protocol == "udp"}
         self.sums: dict[int, tuple[int, int]] = {}
@@ -189,7 +195,7 @@ class _Loop:
         for index in self.open:
             self.answers[index].error = self.answers[index].error or "no reply"
         self.open.clear()
-        while self.tcp or self.waiting or self.bulks:
+        while self.tcp or self.waiting or self.bulks or self.later:
             self._step(0.1)
         return self.answers
 
@@ -324,6 +330,11 @@ class _Loop:
             self._connect(self.waiting.popleft())
         if self.waiting or any(not one.bulk for one in self.tcp.values()):
             return
+        now = time.monotonic()
+        due = [one for one in sorted(self.later) if one[0] <= now]
+        if due and not self.bulks and len(self.tcp) < _MOST_AGAIN:
+            self.later.remove(due[0])
+            self.bulks.append(due[0][1])
         while self.bulks and len(self.tcp) < _MOST_BULKS:
             index = self.bulks.popleft()
             # Where short exchanges fail, a bulk only takes seconds in which others wait.
@@ -374,10 +385,12 @@ class _Loop:
         self.answers[index] = answer
         if not connection.bulk and answer.error:
             self.broken[self._way(index)] = answer
-        # A moment in which a host was busy makes no path slow; the second time counts.
-        if is_slow(answer.again, answer.segments) and index not in self.repeated:
-            self.repeated.add(index)
-            self.bulks.append(index)
+        # A moment in which a host was busy, or many sent to one, makes no path slow. So it is tried
+        # again, at moments of its own, and the best time counts.
+        tries = self.tries.get(index, 0)
+        if is_slow(answer.again, answer.segments) and tries < _MORE_TRIES:
+            self.tries[index] = tries + 1
+            self.later.append((time.monotonic() + random.uniform(0.1, 1.0), index))
 
 
 def _stuck(one: _Connection) -> str:
