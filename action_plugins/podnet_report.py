@@ -26,6 +26,7 @@ from markupsafe import Markup
 # Ansible lets modules import module_utils, but not other plugins.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from podnet.core.document import unpack_plan
 from podnet.core.errors import PodnetError, message
 from podnet.core.verdict import MEANINGS
 from podnet.report import view
@@ -139,7 +140,7 @@ def report(
 
     `answers` are the arguments of `podnet.report.data.data` without the last two.
     """
-    name = json.loads(answers["plan"]["document"])["name"]
+    name = unpack_plan(answers["plan"]["document"])["name"]
     stem = directory / f"{name}-report"
     page = stem.with_suffix(".html")
     before = None

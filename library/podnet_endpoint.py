@@ -113,7 +113,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
-from ansible.module_utils.podnet.core import endpoints
+from ansible.module_utils.podnet.core import bytecode, endpoints
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import is_network_name
 from ansible.module_utils.podnet.endpoint import endpoint_run
@@ -183,6 +183,7 @@ def main() -> None:
         result = run(module)
     except Exception as error:  # a bug is told in one line, too
         module.fail_json(msg=message(error))
+    bytecode.keep(module.check_mode)
     module.exit_json(**result)
 
 

@@ -200,7 +200,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if "health" in options["gather"]:
         if plan is None:
             raise PodnetError("gather: health needs the option plan")
-        # Imported here, because a host compiles all imports in every call, and a run needs none of
+        # Imported here, because a host loads all imports in every call, and a run needs none of
         # this.
         from ansible.module_utils.podnet.host import health
 

@@ -69,6 +69,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
+from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.errors import message
 from ansible.module_utils.podnet.host import keys
 
@@ -102,6 +103,7 @@ def main() -> None:
         )
     except Exception as error:  # a bug is told in one line, too
         module.fail_json(msg=message(error))
+    bytecode.keep(module.check_mode)
     module.exit_json(**made)
 
 

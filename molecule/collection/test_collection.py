@@ -100,7 +100,7 @@ def test_from_the_first_run_to_reset(cluster: Cluster, place: Place) -> None:
     assert all(place.play("podnet.podnet.site").values())
     assert place.play("podnet.podnet.site") == nothing
     # What was compiled there is kept, under names that are the same with and without a collection.
-    assert "host.look-" in cluster.on("n1", "ls", "/run/podnet/code")
+    assert "host.look-" in cluster.on("n1", "ls", "/run/podnet/.code")
     said = place.run("ansible-playbook", "podnet.podnet.verify")
     assert re.search(r"(\d+) of \1 probes were answered", said), said
 

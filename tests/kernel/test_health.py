@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.netns_hosts import Host, hosts
 from tests.kernel.test_distress import tried
-from tests.kernel.test_interrupted import HEAD, VXLAN
+from tests.kernel.test_interrupted import HEAD, HOST_GW, VXLAN
 
 pytestmark = [
     pytest.mark.kernel,
@@ -44,9 +44,10 @@ def test_a_host_tells_how_it_is(host: Host) -> None:
     assert tried(host, VXLAN) == ""
     begin = int(time.time())
     fresh = told(host)
-    # No replay has said yet that what the run has left is right.
-    assert "drift_lines" not in fresh
-    assert fresh["complete"] == 1
+    assert (fresh["complete"], fresh["drift_lines"]) == (1, 0)
+    # What was there at the first look is what the next ones compare with.
+    host.run("ip", "route", "del", "10.244.1.0/24")
+    assert told(host)["drift_lines"] == 1
     assert begin - 60 <= fresh["changed_time_seconds"] <= fresh["checked_time_seconds"]
     host.run(*REPLAY)
     host.run(*REPLAY)
@@ -96,7 +97,29 @@ def test_leases_and_a_rollback_are_told(host: Host) -> None:
     assert found["rollback_armed"] == 1
 
 
-def test_a_file_is_replaced_as_a_whole(host: Host) -> None:
-    host.run(*REPLAY, "health", "/run/podnet/podnet.prom")
-    assert "podnet_host_complete" in host.run("cat", "/run/podnet/podnet.prom")
+def test_what_cannot_be_written_leaves_the_file_before(host: Host) -> None:
+    file = "/run/podnet/podnet.prom"
+    host.run(*REPLAY, "health", file)
+    before = host.run("cat", file)
+    assert "podnet_host_complete" in before
+    host.run("mkdir", f"{file}.new")
+    try:
+        with pytest.raises(AssertionError):
+            host.run(*REPLAY, "health", file)
+    finally:
+        host.run("rmdir", f"{file}.new")
+    assert host.run("cat", file) == before
     assert host.run("ls", "/run/podnet").count("prom") == 1
+
+
+def test_routes_over_a_lost_address_are_missed(host: Host) -> None:
+    """Lines about the underlay are left out of a replay while its address is nowhere."""
+    host.python(f"{HEAD}\nnetwork({HOST_GW!r})(); print(1)")
+    assert told(host)["complete"] == 1
+    host.run("ip", "addr", "del", "192.0.2.11/24", "dev", "eth0")
+    try:
+        assert told(host)["complete"] == 0
+    finally:
+        host.run("ip", "addr", "add", "192.0.2.11/24", "dev", "eth0")
+        host.run(*REPLAY)
+    assert told(host)["complete"] == 1

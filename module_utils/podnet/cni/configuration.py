@@ -272,7 +272,7 @@ def _podmans_backend(plan: Plan, node: Node, record: CniRecord, endpoints: Seque
     Raises PodnetError if by none, and for a file in the place of podnet's that podnet did not
     write. What it did write is written anew, whatever it has become.
     """
-    # Imported here, because a host compiles all imports in every call, and most have no Podman.
+    # Imported here, because a host loads all imports in every call, and most have no Podman.
     from . import podman
 
     drop_in = podman_file.path(podman_file.CNI, plan.name)

@@ -23,7 +23,7 @@ from typing import Any
 #: What podnet has in /run; a host on which it has made nothing since the last boot has no such
 #: directory, and then nothing is kept.
 PARENT = "/run/podnet"
-DIRECTORY = f"{PARENT}/code"
+DIRECTORY = f"{PARENT}/.code"  # no network has such a name
 
 
 class _Finder:
@@ -91,7 +91,9 @@ def keep(check: bool) -> None:
             return
         modules = {name.partition("-")[0] for name in finder.fresh}
         for old in directory.iterdir():
-            if old.name not in finder.fresh and old.name.partition("-")[0] in modules:
+            # Of another source, or what a call that was killed has left.
+            is_old = old.name.partition("-")[0] in modules and old.name not in finder.fresh
+            if is_old or old.name.startswith("."):
                 old.unlink()
         for name, code in finder.fresh.items():
             new = directory / f".{name}.{os.getpid()}"

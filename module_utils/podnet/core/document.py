@@ -32,7 +32,9 @@ def unpack_plan(text: str) -> Any:
             return json.loads(zlib.decompress(packed).decode())
         return json.loads(text)
     except (ValueError, RecursionError, zlib.error) as error:
-        raise PodnetError(f"plan: no JSON ({error}); pass what podnet_plan returned") from error
+        raise PodnetError(
+            f"plan: cannot be read ({error}); pass what podnet_plan returned"
+        ) from error
 
 
 def by_host(option: str, text: str, returned: str) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Static endpoints and the CNI configuration, for a call of podnet_network that includes both.
 
 The modules `podnet_endpoint` and `podnet_cni` do one of the two. The code for endpoints is imported
-only on hosts that have some, because a host compiles all that a call imports.
+only on hosts that have some, because a host loads all that a call imports.
 """
 
 from __future__ import annotations

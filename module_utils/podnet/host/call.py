@@ -78,7 +78,7 @@ def present(plan: Plan, node: str, asked: CallOptions) -> Done:
     # With a timed rollback armed, the call that confirms the change is the last, not this one.
     ends = asked.phase in (COMMIT, ALL) and not done.armed
     if asked.attach and ends:
-        # Imported here, because a host compiles all imports in every call, and other phases need
+        # Imported here, because a host loads all imports in every call, and other phases need
         # none of this.
         from . import attachments
 

@@ -14,7 +14,7 @@ from ..core.errors import PodnetError, undone
 from ..core.model import Plan
 from ..core.state import Change, State
 from ..core.version import VERSION
-from ..keep import boot, claim, files, originals, record_file
+from ..keep import boot, claim, files, health, originals, record_file
 from ..keep.lock import held
 from ..kernel import adopt as flannel
 from ..kernel import apply as edge
@@ -184,6 +184,11 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
             boot.write(seen.plan.name, after.boot)
         warnings = services.settle(paths)
         edge.apply(last, after)
+        if not seen.node.health_interval:
+            health.forget(seen.plan.name)
+        elif any(change.tool == "boot" for change in todo):
+            # It waits for the lock, and then notes what this run has left.
+            services.begin(health.unit(seen.plan.name))
     except Exception as error:  # whatever it is, the host must not stay half-way
         what = "All of this run's changes on this host"
         raise undone(error, lambda: _take_back(seen, after, paths), what) from error
@@ -339,7 +344,8 @@ def _removal(name: str) -> tuple[NetworkResult, State]:
             f"{', '.join(sorted(before.ports)[:5])}"
         )
     before.ports = {}
-    own = [record_file.path(name), *boot.own_paths(name)]
+    left = known.unsettled if known else []
+    own = [record_file.path(name), *boot.own_paths(name), *left]
     before.files = dict(read_files([*own, *map(files.beside, own)]))
     before.boot = boot.read(name)
     add_secrets(before, name)

@@ -99,7 +99,7 @@ def _plain_link(link: Link) -> dict[str, Any]:
 
 
 def _may_be_timed(seen: Look) -> bool:
-    # Imported here, because a host compiles all imports in every call, and most need none of this.
+    # Imported here, because a host loads all imports in every call, and most need none of this.
     from . import rollback, ssh_clients
 
     return rollback.may_endanger([seen.before, seen.final], ssh_clients.clients().addresses)

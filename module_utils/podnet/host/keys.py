@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Sequence
 
 from ..backends.registry import BACKENDS
@@ -33,8 +34,8 @@ def make(
     backend = BACKENDS[plan.backend]
     if not backend.has_keys:
         raise PodnetError(f"{name}: no keys are needed with podnet_backend: {plan.backend}")
-    with held(plan.name):
-        if run:
+    with contextlib.nullcontext() if check else held(plan.name):
+        if run and not check:
             claim.renew(plan.name, run, over)
         # Not the device's: who removes the file and the record wants another key.
         keys = backend.own_keys(plan.name, TOOLS)

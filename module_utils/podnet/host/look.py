@@ -148,7 +148,7 @@ def look(plan: Plan, name: str) -> Look:
     problems += _stranded_pods(node, before, final)
     warnings = _forward(plan, node, seen, before, final, bridged=bridging.families) + crowded
     managers = _managers(node)
-    _add_files(before, plan.name, managers)
+    _add_files(before, plan.name, managers, known.unsettled if known else ())
     held = adopt.held_mac(plan, known, before, final)
     late, moving = _moving(plan, known, before, final, links)
     switching = _is_switching(plan, known, adoption, before, final) or (
@@ -367,9 +367,12 @@ def bridge_mtu(plan: Plan, node_name: str) -> int:
     return look(plan, node_name).final.links[plan.bridge].mtu
 
 
-def _add_files(before: State, name: str, managers: frozenset[str]) -> None:
-    """Add to `before` the files of network `name`."""
-    before.files = dict(read_files([*_own_files(name, managers), record_file.path(name)]))
+def _add_files(
+    before: State, name: str, managers: frozenset[str], unsettled: Sequence[str]
+) -> None:
+    """Add to `before` the files of network `name`; `unsettled` are those of a run that died."""
+    paths = [*_own_files(name, managers), record_file.path(name), *unsettled]
+    before.files = dict(read_files(paths))
     before.boot = boot.read(name)
     add_secrets(before, name)
 

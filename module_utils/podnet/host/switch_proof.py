@@ -35,7 +35,7 @@ def begin(seen: Look, after: State) -> dict[str, Any]:
     others = peers(seen.plan, seen.node)
     if not others:
         return {}
-    # Imported here, because a host compiles all imports in every call, and most need none of this.
+    # Imported here, because a host loads all imports in every call, and most need none of this.
     from ..kernel import source_route
     from ..probe import probe_pod
 

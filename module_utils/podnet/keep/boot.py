@@ -252,7 +252,7 @@ def write(name: str, contents: dict[str, str]) -> None:
         files.write_link(str(link), keep)
     else:
         files.remove_file(str(link))
-        for kept in ("seen", "seen.failed", "leases", "prom"):
+        for kept in ("seen", "seen.failed", "leases", *health.IN_RUN):
             files.remove_file(f"{DIRECTORY}/{name}.{kept}")
     sweep(name)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from . import replay, timer
-from .files import read_text
+from .files import read_text, remove_file
 from .lock import DIRECTORY
 from .record_file import directory
 
@@ -33,21 +33,31 @@ TimeoutStartSec=120
 LogLevelMax=notice
 """
 
+#: What the script leaves in /run, by the last part of the name.
+IN_RUN = ("prom", "prom.new", "seen.left")
+
 _LINK = re.compile(r"^# .*, for node_exporter: (/\S+)$", re.MULTILINE)
 
 
-def _unit(name: str) -> str:
+def unit(name: str) -> str:
+    """Return the name of the service that writes once, without its type."""
     return f"podnet-health@{name}"
 
 
 def _service(name: str) -> str:
-    return f"{timer.SYSTEMD}/{_unit(name)}.service"
+    return f"{timer.SYSTEMD}/{unit(name)}.service"
 
 
 def paths(name: str) -> list[str]:
     """Return every path that `unit_files` may have, and the link of the unit that is there."""
     found = _LINK.search(read_text(_service(name)) or "")
-    return [_service(name), *timer.paths(_unit(name)), *([found[1]] if found else [])]
+    return [_service(name), *timer.paths(unit(name)), *([found[1]] if found else [])]
+
+
+def forget(name: str) -> None:
+    """Remove what the script has left in /run, where the units are gone."""
+    for last in IN_RUN:
+        remove_file(f"{DIRECTORY}/{name}.{last}")
 
 
 def unit_files(name: str, interval: str, where: str) -> dict[str, str]:
@@ -66,5 +76,5 @@ def unit_files(name: str, interval: str, where: str) -> dict[str, str]:
     return {
         _service(name): service,
         link: f"-> {target}",
-        **timer.unit_files(_unit(name), "podnet_health_interval", does, interval),
+        **timer.unit_files(unit(name), "podnet_health_interval", does, interval),
     }

@@ -322,13 +322,15 @@ gauge() {
 
 health() {
   now=$(show)
-  complete "$now" && stands=1 || stands=0
+  [ -z "$absent" ] && complete "$now" && stands=1 || stands=0
   gauge complete "Whether all addresses and routes of the pod network are there" "" $stands
-  # What the last replay of these very files left, and nothing where none has ended yet.
-  if [ -e "$seen" ] && [ "$(head -n 1 "$seen")" = "$PWD" ]; then
-    differs=$(printf '%s\n%s\n' "$PWD" "$now" | diff "$seen" - | grep -c '^[<>]')
-    gauge drift_lines "Lines of what stands that differ from what podnet left" "" "$differs"
-  fi
+  # What the last replay of these very files left; or what stood when they were looked at first,
+  # which a run of podnet asks for when it ends.
+  left=$seen
+  [ "$(head -n 1 "$left" 2>/dev/null)" = "$PWD" ] || left=$seen.left
+  [ "$(head -n 1 "$left" 2>/dev/null)" = "$PWD" ] || printf '%s\n%s\n' "$PWD" "$now" >"$left"
+  differs=$(printf '%s\n%s\n' "$PWD" "$now" | diff "$left" - | grep -c '^[<>]')
+  gauge drift_lines "Lines of what stands that differ from what podnet left" "" "$differs"
   if [ -s leases ]; then
     read -r bridge directory <leases
     gauge leases "Addresses that host-local has given to pods" \
@@ -345,7 +347,8 @@ health() {
 if [ "$mode" = health ]; then
   find_underlay
   if [ -n "${3:-}" ]; then
-    health >"$3.new" && mv "$3.new" "$3"
+    # A file that is there is whole.
+    health >"$3.new" && mv "$3.new" "$3" || { rm -f "$3.new"; exit 1; }
   else
     health
   fi

@@ -55,6 +55,12 @@ def state(unit: str) -> dict[str, str]:
     return found
 
 
+def begin(unit: str) -> None:
+    """Start a service and do not wait for it; it is no error where that cannot be done."""
+    if runs_systemd():
+        run(["systemctl", "start", "--no-block", f"{unit}.service"])
+
+
 def settle(paths: Iterable[str]) -> list[str]:
     """Make services take up the changed files `paths`; return what went wrong, a sentence each.
 

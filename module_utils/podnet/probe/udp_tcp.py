@@ -53,6 +53,9 @@ _MOST_BULKS = 16
 #: How often a slow bulk is tried again, and how many of these at a time.
 _MORE_TRIES, _MOST_AGAIN = 3, 2
 
+#: Seconds after the first one in which they are tried: where much is slow, more tries say no more.
+_TRY_FOR = 20.0
+
 #: Connections open at a time, below the usual limit of 1,024 files for a process.
 _MOST = 400
 
@@ -173,6 +176,7 @@ class _Loop:
         #: Slow bulks: how often each was tried again, and when (time.monotonic) that is next.
         self.tries: dict[int, int] = {}
         self.later: list[tuple[float, int]] = []
+        self.try_until = 0.0
         self.broken: dict[tuple[str, str], Answer] = {}
         self.open = {n for n, probe in enumerate(probes) if probe.protocol == "udp"}
         self.sums: dict[int, tuple[int, int]] = {}
@@ -386,11 +390,14 @@ class _Loop:
         if not connection.bulk and answer.error:
             self.broken[self._way(index)] = answer
         # A moment in which a host was busy, or many sent to one, makes no path slow. So it is tried
-        # again, at moments of its own, and the best time counts.
+        # again, at moments of its own, and the last time counts.
         tries = self.tries.get(index, 0)
         if is_slow(answer.again, answer.segments) and tries < _MORE_TRIES:
-            self.tries[index] = tries + 1
-            self.later.append((time.monotonic() + random.uniform(0.1, 1.0), index))
+            now = time.monotonic()
+            self.try_until = self.try_until or now + _TRY_FOR
+            if now < self.try_until:
+                self.tries[index] = tries + 1
+                self.later.append((now + random.uniform(0.1, 1.0), index))
 
 
 def _stuck(one: _Connection) -> str:

@@ -6,13 +6,13 @@ number of hosts and of failures, not with that of pairs.
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import Any, Iterator, Mapping, Sequence
 
 from ..backends.document import plan_from_text
 from ..backends.planners import PLANNERS, suspect
 from ..backends.registry import BACKENDS
+from ..core.document import unpack_plan
 from ..core.model import Plan
 from ..core.segments import network
 from ..run import matrix
@@ -51,7 +51,7 @@ def data(
     `before` the data of the last report. `traces` are ways that fail, explained: ``{from, to,
     lines}``.
     """
-    document = json.loads(plan["document"])
+    document = unpack_plan(plan["document"])
     parsed = plan_from_text(plan["document"])
     hosts = [_host(document, node, looked, parsed) for node in document["nodes"]]
     pairs = _pairs(document, made, probed) if made else None

@@ -647,7 +647,9 @@ def _files(before: State, after: State) -> list[Change]:
         ("boot", before.boot, after.boot),
         ("file", before.files, after.files),
     ):
-        for path in sorted(old.keys() | new.keys()):
+        # Those that go, go the other way round: what names another file is the last of the two.
+        gone = sorted(old.keys() - new.keys(), reverse=True)
+        for path in [*sorted(new.keys()), *gone]:
             if old.get(path) != new.get(path):
                 texts = _file_text(path, old.get(path)), _file_text(path, new.get(path))
                 result.append(Change(tool, (path,), *texts))
