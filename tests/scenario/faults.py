@@ -258,7 +258,7 @@ FAULTS: dict[str, Fault] = {
     "the pod's default route is gone": Fault(
         "n1",
         "ip -n web route del default",
-        "ip -n web route add default via 10.244.0.1",
+        "ip -n web route add default via 10.244.0.1 proto 112",
         "n1",
         "pod route",
         "the pod has no route to 10.244.1.254",
@@ -266,7 +266,7 @@ FAULTS: dict[str, Fault] = {
     "the answering pod's default route is gone": Fault(
         "n2",
         "ip -n web -6 route del default",
-        "ip -n web -6 route add default via fd00:10:244:1::1",
+        "ip -n web -6 route add default via fd00:10:244:1::1 proto 112",
         "n2",
         "pod route",
         "the pod has no route to fd00:10:244:0:ffff:ffff:ffff:ffff",

@@ -13,6 +13,13 @@ from podnet.state import sysctl_files
 HOSTS = ("n1", "n2", "n3")
 ROUTE = {"tool": "ip", "before": "", "after": "route 10.244.1.0/24 via 10.244.1.0 dev flannel.1"}
 LINK = {"tool": "ip", "before": "", "after": "link flannel.1 type vxlan mtu 1450 up"}
+ADDRESS = {"tool": "ip", "before": "", "after": "addr 10.244.1.1/24 dev cni0"}
+CONNECTED = {
+    "tool": "ip",
+    "before": "",
+    "after": "route 10.244.1.0/24 dev cni0 proto kernel scope link src 10.244.1.1",
+}
+IPV6_OFF = "net.ipv6.conf.flannel/1.disable_ipv6=1"
 FILE = {"tool": "boot", "before": "file routes (1 line)", "after": "file routes (2 lines)"}
 ENABLING = {
     "tool": "file",
@@ -232,6 +239,18 @@ CASES: dict[str, tuple[Any, doctor.Probed, list[Any], list[tuple[str, str, str, 
         proof(why_not={"n3": "no bridge"}),
         [],
         [("refused", "broken", "n3", "something is in the way")],
+    ),
+    "an address, and the route that the kernel makes of it": (
+        hosts(n2={"drift": [ADDRESS, CONNECTED]}),
+        proof(),
+        [],
+        [("address", "degraded", "n2", "10.244.1.1/24 dev cni0")],
+    ),
+    "a run is refused for what breaks packets": (
+        hosts(n1={"refused": f"n1: IPv6 is off ({IPV6_OFF})"}),
+        proof(),
+        [trace("n1", "device", f"IPv6 is off on flannel.1 ({IPV6_OFF})", "n1", "n2")],
+        [("refused", "broken", "n1", "IPv6 is off")],
     ),
     "a host on which podnet has never run": (
         hosts(n3={"built": False, "drift": [LINK, ROUTE, ACCEPT, ENABLING]}, n1={"drift": [ROUTE]}),

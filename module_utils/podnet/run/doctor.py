@@ -6,6 +6,7 @@ that breaks at a hop, and pairs that fail. They are joined by the host and by th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Mapping, NamedTuple, Sequence
 
@@ -33,6 +34,9 @@ _HOPS = {
     "address": {"refused"},
     "outer": {"mtu"},
 }
+
+#: A sysctl's name: what is refused for it, and breaks packets at a hop, is one fault.
+_SYSCTL = re.compile(r"\bnet\.ipv[46]\.[\w./-]*\w")
 
 #: Lines of evidence that are printed with a cause.
 _MOST = 6
@@ -152,6 +156,8 @@ def _is_same(cause: Cause, host: str, key: str, fault: str) -> bool:
     if cause.kind == "trace":
         # The same fault on another host, or the same one seen from another pair.
         return fault in cause.faults
+    if cause.kind == "refused" and any(one in cause.what for one in _SYSCTL.findall(fault)):
+        return host in cause.hosts
     return host in cause.hosts and bool(cause.sorts & _HOPS.get(key, {key}))
 
 

@@ -172,6 +172,12 @@ def _sorted(one: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         for text in [it["before"] or it["after"]]
         if text.startswith("link ") and " type " in text and _is_lost(it)
     }
+    bare = {
+        words[3]
+        for it in drift
+        for words in [(it["before"] or it["after"]).split()]
+        if words[0] == "addr" and len(words) > 3
+    }
     accepts = any(
         it["tool"] in ("nft", "iptables") and not text.startswith("table ")
         for it in drift
@@ -195,6 +201,13 @@ def _sorted(one: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "mtu", line, "mtu"
         elif sort != "device" and any(_is_on(text, device) for device in devices):
             yield "device", line, sort
+        elif (
+            sort == "route"
+            and " proto kernel " in f"{text} "
+            and any(_is_on(text, device) for device in bare)
+        ):
+            # The kernel makes it of the address.
+            yield "address", line, sort
         else:
             yield sort, line, sort
     for command in one.get("attached", ()):
