@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from podnet.core import bytecode
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only what root has kept is read")
 
@@ -106,3 +107,13 @@ def test_what_root_has_not_kept_is_not_run(archive: Path, state: Path, spoil: st
         kept.rename(state / "elsewhere")
         kept.symlink_to(state / "elsewhere")
         assert set(call(archive, state)[1]) > {"core.model", "core.words"}
+
+
+def test_it_goes_with_the_last_thing_that_podnet_has_in_run(archive: Path, state: Path) -> None:
+    call(archive, state)
+    (state / "podnet.lock").touch()
+    bytecode.leave(state)
+    assert (state / ".code").is_dir()
+    (state / "podnet.lock").unlink()
+    bytecode.leave(state)
+    assert not state.exists()

@@ -102,12 +102,13 @@ def keep(check: bool) -> None:
         finder.fresh = {}
 
 
-def leave() -> None:
-    """Remove PARENT with all that was kept, if nothing else is in it."""
+def leave(parent: Path) -> None:
+    """Remove `parent`, which is PARENT, with all that was kept, if nothing else is in it."""
     with contextlib.suppress(OSError):
-        if [str(one) for one in Path(PARENT).iterdir()] == [DIRECTORY]:
-            shutil.rmtree(DIRECTORY)
-        Path(PARENT).rmdir()
+        kept = parent / Path(DIRECTORY).name
+        if [*parent.iterdir()] == [kept]:
+            shutil.rmtree(kept)
+        parent.rmdir()
 
 
 def _is_roots(directory: Path) -> bool:

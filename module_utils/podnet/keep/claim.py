@@ -80,7 +80,7 @@ def release(name: str, run: str = "") -> None:
     if holder and run in ("", holder.run):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-    bytecode.leave()
+    bytecode.leave(path.parent)
 
 
 def _demand_run(run: str) -> None:

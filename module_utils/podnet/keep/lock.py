@@ -70,7 +70,7 @@ def _forget(name: str) -> None:
     """
     with contextlib.suppress(FileNotFoundError):
         _path(name).unlink()
-    bytecode.leave()
+    bytecode.leave(Path(DIRECTORY))
 
 
 def _path(name: str) -> Path:
