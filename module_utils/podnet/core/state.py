@@ -21,6 +21,9 @@ DeviceKey = Tuple[str, str]
 #: The kind of the pods' device; all other kinds of ours are a backend's.
 BRIDGE = "bridge"
 
+#: Tool of a change whose lines are a batch of iproute2 -> the program that takes them.
+BATCHES = {"ip": "ip", "bridge": "bridge", "port": "ip"}
+
 
 class Change(NamedTuple):
     """One change: `lines` for `tool`, and the object's text before and after ("" for none).
@@ -30,9 +33,8 @@ class Change(NamedTuple):
     line for ip to run in it. A pod that has left meanwhile needs neither. "iptables": whole
     commands. "sysctl": key=value. "file": a path, and "boot": the name of a boot file; their
     contents are in the state that the change leads to. "secret": the path of a file that only root
-    may read.
-    "command": a whole command, its words with one blank between them. Otherwise it is a tool of
-    backends/registry.py, or that of a `Leftover`.
+    may read. "command": a whole command, its words with one blank between them. Otherwise it is a
+    tool of backends/registry.py, or that of a `Leftover`.
     """
 
     tool: str

@@ -18,7 +18,7 @@ from typing import Iterator, Mapping, Sequence
 
 from ..backends.registry import TOOLS
 from ..core.errors import PodnetError
-from ..core.state import BRIDGE, Change, State, route_device
+from ..core.state import BATCHES, BRIDGE, Change, State, route_device
 from ..keep import files
 from ..keep.lock import DIRECTORY
 from ..kernel.observe import sysctl_path
@@ -163,8 +163,8 @@ def script(name: str, way_back: Sequence[Change], paths: Sequence[str]) -> str:
     ]
     for tool, group in groupby(way_back, key=lambda change: change.tool):
         parts = [line for change in group for line in change.lines]
-        if tool in ("ip", "bridge", "port"):
-            lines += [f"{'ip' if tool == 'port' else tool} -force -batch - <<'EOF'", *parts, "EOF"]
+        if tool in BATCHES:
+            lines += [f"{BATCHES[tool]} -force -batch - <<'EOF'", *parts, "EOF"]
         elif tool == "nft":
             lines += ["nft -f - <<'EOF'", *parts, "EOF"]
         elif tool in TOOLS:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Sequence
 
 from ..backends.registry import BACKENDS, TOOLS
-from ..core.state import Change, State
+from ..core.state import BATCHES, Change, State
 from ..core.version import VERSION
 from ..keep import boot, health, leases, record_file, repair
 from ..kernel import observe as eyes
@@ -197,7 +197,7 @@ def changed_files(todo: Sequence[Change]) -> list[str]:
 
 
 #: Tool of a change -> the program that its lines are words for.
-_PROGRAMS = {**{one: one for one in ("ip", "bridge", *TOOLS)}, "port": "ip"}
+_PROGRAMS = {**BATCHES, **{one: one for one in TOOLS}}
 
 
 def commands(todo: Sequence[Change], most: int) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import Any, Iterator, Mapping, Sequence
 
-from ..backends.document import plan_from_text
+from ..backends.document import plan_from
 from ..backends.planners import PLANNERS, suspect
 from ..backends.registry import BACKENDS
 from ..core.document import unpack_plan
@@ -52,7 +52,7 @@ def data(
     lines}``.
     """
     document = unpack_plan(plan["document"])
-    parsed = plan_from_text(plan["document"])
+    parsed = plan_from(document)
     hosts = [_host(document, node, looked, parsed) for node in document["nodes"]]
     pairs = _pairs(document, made, probed) if made else None
     found: dict[str, Any] = {

@@ -172,7 +172,7 @@ def _sorted(one: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         for text in [it["before"] or it["after"]]
         if text.startswith("link ") and " type " in text and _is_lost(it)
     }
-    bare = {
+    readdressed = {
         words[3]
         for it in drift
         for words in [(it["before"] or it["after"]).split()]
@@ -204,7 +204,7 @@ def _sorted(one: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         elif (
             sort == "route"
             and " proto kernel " in f"{text} "
-            and any(_is_on(text, device) for device in bare)
+            and any(_is_on(text, device) for device in readdressed)
         ):
             # The kernel makes it of the address.
             yield "address", line, sort

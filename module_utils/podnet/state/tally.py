@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Dict, Iterable, List
 
 from ..backends.registry import TOOLS
-from ..core.state import Change
+from ..core.state import BATCHES, Change
 
 #: Kind of objects -> how many are [added, replaced, removed].
 Tally = Dict[str, List[int]]
@@ -25,7 +25,7 @@ _BY_TOOL = {
     "module": "module",
     "pod": "pod",
 }
-_NAMED_BY_TEXT = ("ip", "port", "bridge", "command", *TOOLS)
+_NAMED_BY_TEXT = (*BATCHES, "command", *TOOLS)
 
 #: What another tool left behind, and other objects of no kind.
 OTHER = "other"
