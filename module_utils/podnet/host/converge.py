@@ -184,16 +184,16 @@ def _apply_or_undo(seen: Look, begun: State, after: State, asked: proofs.Proof |
             boot.write(seen.plan.name, after.boot)
         warnings = services.settle(paths)
         edge.apply(last, after)
-        if not seen.node.health_interval:
-            health.forget(seen.plan.name)
-        elif any(change.tool == "boot" for change in todo):
-            # It waits for the lock, and then notes what this run has left.
-            services.begin(health.unit(seen.plan.name))
     except Exception as error:  # whatever it is, the host must not stay half-way
         what = "All of this run's changes on this host"
         raise undone(error, lambda: _take_back(seen, after, paths), what) from error
     # Leftovers of flannel go last: nothing uses them any more, and they cannot be brought back.
     edge.apply(rest, after)
+    if not seen.node.health_interval:
+        health.forget(seen.plan.name)
+    elif any(change.tool == "boot" for change in todo):
+        # It waits for the lock, and then notes what this run has left.
+        warnings += services.begin(health.unit(seen.plan.name))
     return warnings
 
 

@@ -252,8 +252,9 @@ def write(name: str, contents: dict[str, str]) -> None:
         files.write_link(str(link), keep)
     else:
         files.remove_file(str(link))
-        for kept in ("seen", "seen.failed", "leases", *health.IN_RUN):
+        for kept in ("seen", "seen.failed", "leases"):
             files.remove_file(f"{DIRECTORY}/{name}.{kept}")
+        health.forget(name)
     sweep(name)
 
 

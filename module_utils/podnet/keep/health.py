@@ -12,20 +12,11 @@ import re
 from . import replay, timer
 from .files import read_text, remove_file
 from .lock import DIRECTORY
-from .record_file import directory
 
-_SERVICE = """\
-# Made by podnet; see podnet_health_interval. Writes what the host can tell of the pod network
-# {name} to {target}, for node_exporter: {link}
-[Unit]
-Description=podnet: write the health of pod network {name}
-Documentation=file://{script}
-After=podnet@{name}.service
-ConditionPathExists={directory}/boot
-StartLimitIntervalSec=0
+_SAYS = """; see podnet_health_interval. Writes what the host can tell of the pod network
+# {name} to {target}, for node_exporter: {link}"""
 
-[Service]
-Type=oneshot
+_LINES = """\
 ExecStart=/bin/sh {script} {name} health {target}
 # A run of podnet was at work: the next time will do.
 SuccessExitStatus=75
@@ -34,7 +25,7 @@ LogLevelMax=notice
 """
 
 #: What the script leaves in /run, by the last part of the name.
-IN_RUN = ("prom", "prom.new", "seen.left")
+_IN_RUN = ("prom", "prom.new", "seen.left")
 
 _LINK = re.compile(r"^# .*, for node_exporter: (/\S+)$", re.MULTILINE)
 
@@ -44,19 +35,16 @@ def unit(name: str) -> str:
     return f"podnet-health@{name}"
 
 
-def _service(name: str) -> str:
-    return f"{timer.SYSTEMD}/{unit(name)}.service"
-
-
 def paths(name: str) -> list[str]:
     """Return every path that `unit_files` may have, and the link of the unit that is there."""
-    found = _LINK.search(read_text(_service(name)) or "")
-    return [_service(name), *timer.paths(unit(name)), *([found[1]] if found else [])]
+    units = timer.paths(unit(name))
+    found = _LINK.search(read_text(units[0]) or "")
+    return [*units, *([found[1]] if found else [])]
 
 
 def forget(name: str) -> None:
     """Remove what the script has left in /run, where the units are gone."""
-    for last in IN_RUN:
+    for last in _IN_RUN:
         remove_file(f"{DIRECTORY}/{name}.{last}")
 
 
@@ -69,12 +57,15 @@ def unit_files(name: str, interval: str, where: str) -> dict[str, str]:
     if not interval:
         return {}
     link, target = f"{where.rstrip('/')}/podnet-{name}.prom", f"{DIRECTORY}/{name}.prom"
-    service = _SERVICE.format(
-        name=name, target=target, link=link, script=replay.PATH, directory=directory(name)
-    )
-    does = f"write the health of pod network {name}"
     return {
-        _service(name): service,
         link: f"-> {target}",
-        **timer.unit_files(unit(name), "podnet_health_interval", does, interval),
+        **timer.unit_files(
+            unit(name),
+            name,
+            f"write the health of pod network {name}",
+            variable="podnet_health_interval",
+            interval=interval,
+            says=_SAYS.format(name=name, target=target, link=link),
+            lines=_LINES.format(name=name, target=target, script=replay.PATH),
+        ),
     }

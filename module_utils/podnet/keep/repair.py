@@ -12,26 +12,17 @@ timer then.
 from __future__ import annotations
 
 from . import replay, timer
-from .record_file import directory
 from .timer import SYSTEMD
 
 #: networkd replaces a file in this directory whenever it is done with a link. The files are
 #: networkd's private data, but nothing here depends on their names or contents.
 NETWORKD_STATE = "/run/systemd/netif/links"
 
+_SAYS = ". Repairs what differs from the boot files of the pod network {name}."
+
 # LogLevelMax also silences systemd's own messages that it starts and ends the unit: a repair with
 # nothing to do logs nothing.
-_SERVICE = """\
-# Made by podnet. Repairs what differs from the boot files of the pod network {name}.
-[Unit]
-Description=podnet: repair pod network {name}
-Documentation=file://{script}
-After=podnet@{name}.service
-ConditionPathExists={directory}/boot
-StartLimitIntervalSec=0
-
-[Service]
-Type=oneshot
+_LINES = """\
 # At once, and again when the last of several changes in a row is over.
 ExecStart=-/bin/sh {script} {name}
 ExecStart=/bin/sleep 1
@@ -64,7 +55,6 @@ def _unit(name: str) -> str:
 def _paths(name: str) -> dict[str, str]:
     unit = _unit(name)
     return {
-        "service": f"{SYSTEMD}/{unit}.service",
         "path": f"{SYSTEMD}/{unit}.path",
         "path link": f"{SYSTEMD}/multi-user.target.wants/{unit}.path",
     }
@@ -83,13 +73,15 @@ def unit_files(name: str, interval: str, networkd: bool) -> dict[str, str]:
     if not interval:
         return {}
     where = _paths(name)
-    service = _SERVICE.format(name=name, script=replay.PATH, directory=directory(name))
-    result = {
-        where["service"]: service,
-        **timer.unit_files(
-            _unit(name), "podnet_repair_interval", f"repair pod network {name}", interval
-        ),
-    }
+    result = timer.unit_files(
+        _unit(name),
+        name,
+        f"repair pod network {name}",
+        variable="podnet_repair_interval",
+        interval=interval,
+        says=_SAYS.format(name=name),
+        lines=_LINES.format(name=name, script=replay.PATH),
+    )
     if networkd:
         result[where["path"]] = _PATH.format(name=name, state=NETWORKD_STATE)
         result[where["path link"]] = f"-> {where['path']}"

@@ -165,6 +165,9 @@ everywhere() {
     awk '{ sub("/.*", "", $4); print $4 }'
 } 2>/dev/null
 
+# Names of host-local's files that are addresses.
+ipv4='^([0-9]+\.){3}[0-9]+$' ipv6='^[0-9a-f:]*:[0-9a-f:.]*$'
+
 # host-local keeps the addresses of pods that ended with the last boot. They are freed once in a
 # boot, before anything can have attached a pod: as long as the bridge is missing, which the plugin
 # makes before it asks for an address. So it does not matter whether the clock is right.
@@ -180,7 +183,7 @@ free_leases() {
       exec 8>>"$directory/lock"
       flock -w 10 8 || { echo "$directory: locked; no address freed"; exit 1; }
       # In this order: what a pod of this boot holds is not among them, or there is a bridge.
-      given=$(ls "$directory" | grep -E '^([0-9]+\.){3}[0-9]+$|^[0-9a-f:]*:[0-9a-f:.]*$')
+      given=$(ls "$directory" | grep -E "$ipv4|$ipv6")
       ! ip link show dev "$bridge" >/dev/null 2>&1 || exit 0
       [ -n "$given" ] && command -v nsenter >/dev/null || exit 0
       gone=$(echo "$given" | grep -vxF -e "$(everywhere)")
@@ -334,8 +337,8 @@ health() {
   if [ -s leases ]; then
     read -r bridge directory <leases
     gauge leases "Addresses that host-local has given to pods" \
-      ',family="4"' "$(ls "$directory" 2>/dev/null | grep -cE '^([0-9]+\.){3}[0-9]+$')" \
-      ',family="6"' "$(ls "$directory" 2>/dev/null | grep -cE '^[0-9a-f:]*:[0-9a-f:.]*$')"
+      ',family="4"' "$(ls "$directory" 2>/dev/null | grep -cE "$ipv4")" \
+      ',family="6"' "$(ls "$directory" 2>/dev/null | grep -cE "$ipv6")"
   fi
   [ -e "@RUN/$name.rollback" ] && armed=1 || armed=0
   gauge rollback_armed "Whether a change waits for its confirmation, or is undone" "" $armed

@@ -55,10 +55,9 @@ def state(unit: str) -> dict[str, str]:
     return found
 
 
-def begin(unit: str) -> None:
-    """Start a service and do not wait for it; it is no error where that cannot be done."""
-    if runs_systemd():
-        run(["systemctl", "start", "--no-block", f"{unit}.service"])
+def begin(unit: str) -> list[str]:
+    """Start a service and do not wait for it; return what went wrong, a sentence."""
+    return _do(["systemctl", "start", "--no-block", f"{unit}.service"]) if runs_systemd() else []
 
 
 def settle(paths: Iterable[str]) -> list[str]:
