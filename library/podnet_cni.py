@@ -121,11 +121,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
 from ansible.module_utils.podnet.cni import configuration
-from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
 from ansible.module_utils.podnet.endpoint import endpoint_run
 from ansible.module_utils.podnet.host.look import bridge_mtu
+from ansible.module_utils.podnet.keep import bytecode
 from ansible.module_utils.podnet.keep.lock import held
 
 

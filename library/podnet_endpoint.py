@@ -113,11 +113,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
-from ansible.module_utils.podnet.core import bytecode, endpoints
+from ansible.module_utils.podnet.core import endpoints
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import is_network_name
 from ansible.module_utils.podnet.endpoint import endpoint_run
 from ansible.module_utils.podnet.host.look import bridge_mtu
+from ansible.module_utils.podnet.keep import bytecode
 
 
 def argument_spec() -> dict[str, Any]:

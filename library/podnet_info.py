@@ -146,11 +146,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
-from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import is_network_name
 from ansible.module_utils.podnet.host import info
-from ansible.module_utils.podnet.keep import claim, record_file
+from ansible.module_utils.podnet.keep import bytecode, claim, record_file
 
 
 def argument_spec() -> dict[str, Any]:

@@ -69,9 +69,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
-from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.errors import message
 from ansible.module_utils.podnet.host import keys
+from ansible.module_utils.podnet.keep import bytecode
 
 
 def argument_spec() -> dict[str, Any]:

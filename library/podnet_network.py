@@ -166,11 +166,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
-from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import is_network_name
 from ansible.module_utils.podnet.host import call
+from ansible.module_utils.podnet.keep import bytecode
 from ansible.module_utils.podnet.state.phases import ALL, PHASES
 
 

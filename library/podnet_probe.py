@@ -145,11 +145,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podnet.backends.document import plan_from_text
 from ansible.module_utils.podnet.backends.registry import BACKENDS
 from ansible.module_utils.podnet.cni import addresses
-from ansible.module_utils.podnet.core import bytecode
 from ansible.module_utils.podnet.core.document import by_host
 from ansible.module_utils.podnet.core.errors import PodnetError, message
 from ansible.module_utils.podnet.core.model import Plan, is_network_name
-from ansible.module_utils.podnet.keep import boot
+from ansible.module_utils.podnet.keep import boot, bytecode
 from ansible.module_utils.podnet.kernel import services
 from ansible.module_utils.podnet.kernel.run import TOOLS
 from ansible.module_utils.podnet.probe import probe_pod, questions

@@ -7,6 +7,6 @@ of Python 3.8.
 
 from __future__ import annotations
 
-from .core.bytecode import install
+from .keep.bytecode import install
 
 install(__name__, getattr(__spec__, "loader", None))

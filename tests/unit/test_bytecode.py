@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from podnet.core import bytecode
+from podnet.keep import bytecode
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only what root has kept is read")
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent / "module_utils"
 _CALL = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from podnet.core import bytecode
+from podnet.keep import bytecode
 bytecode.PARENT = sys.argv[2]
 bytecode.DIRECTORY = sys.argv[2] + "/.code"
 from podnet.core import model, words

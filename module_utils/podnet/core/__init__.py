@@ -4,5 +4,5 @@ Belongs here: a type or a rule that the controller and the hosts must agree on.
 
 Runs on: everywhere.
 Imports: nothing.
-Touches: files.
+Touches: files in flock.
 """

@@ -33,6 +33,7 @@ class _Finder:
         self.package = package
         self._archive = archive
         self._sources: dict[str, tuple[str, bytes]] = {}
+        self._may_read: bool | None = None
         #: File name -> code that had to be compiled.
         self.fresh: dict[str, CodeType] = {}
 
@@ -63,8 +64,10 @@ class _Finder:
     def _code(self, name: str, file: str, source: bytes) -> CodeType:
         short = name[len(self.package) + 1 :]
         kept = f"{short}-{source_hash(source).hex()}-{MAGIC_NUMBER.hex()}"
-        with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
-            if _is_roots(Path(DIRECTORY)):
+        if self._may_read is None:
+            self._may_read = _is_roots(Path(DIRECTORY))
+        if self._may_read:
+            with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
                 found: CodeType = marshal.loads(Path(DIRECTORY, kept).read_bytes())
                 return found
         # The archive has another name in each call, so its name is no part of the code.
@@ -112,6 +115,9 @@ def leave(parent: Path) -> None:
 
 
 def _is_roots(directory: Path) -> bool:
-    """Whether `directory` is one that nobody but root can have written to."""
-    found = directory.lstat()
+    """Whether `directory` is there, and nobody but root can have written to it."""
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
     return found.st_uid == 0 and found.st_mode & 0o170022 == 0o040000

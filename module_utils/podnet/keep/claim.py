@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Collection, NamedTuple
 
-from ..core import bytecode
 from ..core.errors import PodnetError
 from ..core.run_name import LASTS, by, is_run
+from . import bytecode
 from .lock import DIRECTORY
 
 

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Iterator
 
-from ..core import bytecode, flock
+from ..core import flock
 from ..core.errors import PodnetError
+from . import bytecode
 from .files import STATE
 
 DIRECTORY = bytecode.PARENT
