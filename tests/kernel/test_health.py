@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.netns_hosts import Host, hosts
-from tests.kernel.test_distress import tried
+from tests.kernel.test_distress import do, tried
 from tests.kernel.test_interrupted import HEAD, HOST_GW, VXLAN
 
 pytestmark = [
@@ -123,3 +124,32 @@ def test_routes_over_a_lost_address_are_missed(host: Host) -> None:
         host.run("ip", "addr", "add", "192.0.2.11/24", "dev", "eth0")
         host.run(*REPLAY)
     assert told(host)["complete"] == 1
+
+
+def test_a_file_in_the_directorys_place_is_told_before_anything_is_changed(host: Host) -> None:
+    plan = json.loads(VXLAN)
+    plan["nodes"][0].update(health_interval="1min", health_dir="/var/lib/metrics/own")
+    text = json.dumps(plan)
+    assert tried(host, VXLAN) == ""
+    begin = do(host, "print(json.dumps(steps.state()))")
+    host.run("touch", "/var/lib/metrics")
+    try:
+        refused = do(
+            host,
+            "from podnet.host import info\n"
+            f"print(json.dumps(said(lambda: info.pending(plan_from_text({text!r}), 'n1', 'none'))))",
+        )
+        undone = tried(host, text)
+    finally:
+        host.run("rm", "/var/lib/metrics")
+    assert "n1: /var/lib/metrics cannot be written: it is not a directory" in refused
+    assert "move it away" in refused
+    # Who runs the module all the same finds the host as it was.
+    assert "All of this run's changes on this host are undone" in undone
+    assert do(host, "print(json.dumps(steps.state()))") == begin
+    assert tried(host, text) == ""
+    assert (
+        host.run("readlink", "/var/lib/metrics/own/podnet-podnet.prom")
+        == "/run/podnet/podnet.prom\n"
+    )
+    assert tried(host, VXLAN) == ""

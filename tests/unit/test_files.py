@@ -104,8 +104,9 @@ def test_odd_things_are_refused(tmp_path: Path, kind: str) -> None:
 
 def test_parent_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PodnetError, match="Not a directory"):
+    with pytest.raises(PodnetError, match="Not a directory") as caught:
         files.text_change(str(tmp_path / "file" / "x"), "x")
+    assert "move the file away that is in the place of a directory" in str(caught.value)
 
 
 def test_read_only_or_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

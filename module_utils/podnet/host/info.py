@@ -145,6 +145,8 @@ def _demand_room(seen: Look, cni_install: str) -> None:
         where += ["/opt/podnet", seen.plan.cni.bin_dir]
     if seen.node.podman:
         where.append(podman_file.DIRECTORY)
+    if seen.node.health_interval:
+        where.append(seen.node.health_dir)
     # 1 KiB for each node: batches have some lines for each peer, and old and new ones coexist.
     found = edge.unwritable(where, 1024 * len(seen.plan.nodes))
     if found:

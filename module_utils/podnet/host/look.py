@@ -393,6 +393,9 @@ def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
     """
     found = []
     for path in dict.fromkeys(paths):
+        # A file where a directory is wanted is told by `unwritable`; below it there is nothing.
+        if not Path(path).parent.is_dir():
+            continue
         if Path(path).is_symlink():
             found.append((path, f"-> {os.readlink(path)}"))
             continue

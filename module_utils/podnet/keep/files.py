@@ -444,7 +444,7 @@ def _explained(verb: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise PodnetError(
-            f"{path}: cannot {verb} it ({reason}); podnet needs root rights and a file system it "
-            "may write to"
-        ) from error
+        needs = "podnet needs root rights and a file system it may write to"
+        if isinstance(error, NotADirectoryError):
+            needs = "move the file away that is in the place of a directory above it"
+        raise PodnetError(f"{path}: cannot {verb} it ({reason}); {needs}") from error

@@ -14,7 +14,7 @@ from typing import Iterable
 
 from ..core.state import State
 from ..state.diff import table_lines
-from ..state.preflight import Facts, Questions
+from ..state.preflight import NO_DIRECTORY, Facts, Questions
 from .observe import read_sysctls
 from .run import run
 
@@ -110,7 +110,7 @@ def _printable(path: Path) -> str:
 def unwritable(directories: Iterable[str], size: int) -> dict[str, str]:
     """Return directory -> reason for those in which `size` bytes cannot be written.
 
-    Where one does not exist, the nearest one above it counts. It is tried with a file that has no
+    Where one does not exist, what is there of the path counts. It is tried with a file that has no
     name (O_TMPFILE of open(2)), so nothing is left, and the directory's times do not change.
     """
     found = {}
@@ -123,7 +123,7 @@ def unwritable(directories: Iterable[str], size: int) -> dict[str, str]:
 
 def _existing(directory: str) -> str:
     path = Path(directory)
-    while not path.is_dir() and path != path.parent:
+    while not path.exists() and path != path.parent:
         path = path.parent
     return str(path)
 
@@ -140,7 +140,11 @@ def _reason(directory: str, size: int) -> str:
         # EISDIR, EOPNOTSUPP: a file system without O_TMPFILE.
         if error.errno in (errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL):
             return "read-only" if os.statvfs(directory).f_flag & os.ST_RDONLY else ""
-        words = {errno.EROFS: "its file system is read-only", errno.ENOSPC: "no space is left"}
+        words = {
+            errno.EROFS: "its file system is read-only",
+            errno.ENOSPC: "no space is left",
+            errno.ENOTDIR: NO_DIRECTORY,
+        }
         return words.get(error.errno or 0, error.strerror or "failed")
     free = space.f_bfree * space.f_frsize
     # Some file systems count neither blocks nor files.

@@ -181,11 +181,15 @@ def _ipv6_problems(node: Node, asked: Questions, facts: Facts) -> list[str]:
     ]
 
 
+#: Why nothing can be written where another thing is in a directory's place.
+NO_DIRECTORY = "it is not a directory"
+
+
 def full_or_read_only(node: str, where: Mapping[str, str]) -> list[str]:
     """Return a sentence for each directory in `where`: directory -> why it cannot be written."""
     return [
-        f"{node}: {directory} cannot be written: {reason}. podnet keeps its files there; mount it "
-        "for writing, or make room"
+        f"{node}: {directory} cannot be written: {reason}. podnet keeps its files there; "
+        + ("move it away" if reason == NO_DIRECTORY else "mount it for writing, or make room")
         for directory, reason in where.items()
     ]
 
